@@ -1,0 +1,93 @@
+//! What is trained and shipped: a method, and the base modules that are trained with it.
+
+use burn::module::Module;
+use burn::prelude::*;
+
+use crate::backbone::Backbone;
+use crate::error::{Error, Result};
+use crate::hooks::Hooks;
+use crate::method::{Fold, Method, Stored};
+use crate::op::{EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::overrides::Overrides;
+use crate::site::Site;
+use crate::targets::{is_below, nearest};
+use crate::virtual_tokens::{KeyValue, Prompt, Spans};
+
+/// A method together with trained copies of whole base modules: `modules_to_save`, among them a new task head.
+///
+/// Every method has these, so none implements them.
+#[derive(Module, Debug)]
+pub struct Adapter<P: Module> {
+    /// The method.
+    pub method: P,
+    /// The copies.
+    pub saved: Overrides,
+}
+
+impl<P: Method> Adapter<P> {
+    /// `method` with copies of every module of `backbone` that `modules_to_save` names, by name or dotted
+    /// suffix. Names in `optional` may match nothing: the reference adds the usual names of heads unasked.
+    ///
+    /// # Errors
+    /// [`Error::NoMatch`] for a name, not in `optional`, that matches no module.
+    pub fn new<M: Backbone>(method: P, backbone: &M, modules_to_save: &[String], optional: &[&str]) -> Result<Self> {
+        let sites = backbone.sites();
+        for module in modules_to_save {
+            let found = sites.iter().any(|entry| is_below(entry.site.name(), module));
+            if !found && !optional.contains(&module.as_str()) {
+                let hint = nearest(module, sites.iter().map(|entry| entry.site.name()));
+                return Err(Error::NoMatch { field: "modules_to_save", target: module.clone(), hint });
+            }
+        }
+        let saved = |site: &Site, _: &str| modules_to_save.iter().any(|module| is_below(site.name(), module));
+        Ok(Self { method, saved: Overrides::copy_of(backbone, sites, saved) })
+    }
+}
+
+impl<P: Method> Method for Adapter<P> {
+    const KIND: &'static str = P::KIND;
+
+    fn sites(&self) -> Vec<Site> {
+        self.method.sites().into_iter().chain(self.saved.sites().cloned()).collect()
+    }
+
+    fn stored(&self) -> Vec<Stored> {
+        let saved = self.saved.stored(|site, leaf| format!("{}.{leaf}", site.name()));
+        [self.method.stored(), saved].concat()
+    }
+}
+
+impl<P: Fold> Fold for Adapter<P> {
+    fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
+        self.method.fold_matrix(at, leaf, self.saved.matrix(at).unwrap_or(value))
+    }
+
+    fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
+        self.method.fold_vector(at, leaf, self.saved.vector(at, leaf).unwrap_or(value))
+    }
+}
+
+/// The copies take the place of the base's parameters; the method acts on what is there then.
+impl<P: Method> Hooks for Adapter<P> {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        (&self.saved, &self.method).linear(op, x)
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        (&self.saved, &self.method).norm(op, x)
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        (&self.saved, &self.method).embedding(op, ids)
+    }
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.method.sublayer(at, h)
+    }
+    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+        self.method.prefix_spans(at, rows)
+    }
+    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+        self.method.prefix(at, rows)
+    }
+    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+        self.method.prompt(at, rows)
+    }
+}

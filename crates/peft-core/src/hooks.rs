@@ -1,0 +1,138 @@
+//! What a backbone calls while it runs, and how several hooks compose.
+//!
+//! Every method turns a hidden state h of a frozen network into h' = h + Δh; what differs is where the change
+//! enters. [`Hooks`] has one function for each such place, and the default of each is to change nothing. The
+//! trait is object safe on purpose: a backbone is compiled once, not once for each method.
+
+use burn::prelude::*;
+
+use crate::op::{EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::site::Site;
+use crate::virtual_tokens::{KeyValue, Prompt, Spans};
+
+/// The places at which a method may answer. Every default is the identity.
+pub trait Hooks: Send + Sync {
+    /// Around a frozen linear. `x`: `[batch, seq, d_in]`; returns `[batch, seq, d_out]`.
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        op.run(x)
+    }
+
+    /// Around a normalisation. `x`: `[batch, seq, d_model]`, same shape out.
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        op.run(x)
+    }
+
+    /// Around an embedding table. `ids`: `[batch, seq]`; returns `[batch, seq, d_model]`.
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        op.run(ids)
+    }
+
+    /// Rewrites a sublayer's output before its residual is added: `h` as the hooks before this one left it,
+    /// `[batch, seq, d_model]`.
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        let _ = at;
+        h
+    }
+
+    /// How many key and value positions [`prefix`](Self::prefix) adds on each of `rows` rows. A model asks this
+    /// before it runs, to extend its masks and to shift its positions.
+    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+        let _ = (at, rows);
+        Spans::none()
+    }
+
+    /// Key and value positions to put before a sequence's own, for `rows` rows.
+    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+        let _ = (at, rows);
+        None
+    }
+
+    /// Virtual tokens to put before the input embeddings, for `rows` rows.
+    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+        let _ = (at, rows);
+        None
+    }
+}
+
+/// The bare backbone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity;
+
+impl Hooks for Identity {}
+
+impl<H: Hooks + ?Sized> Hooks for &H {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        (**self).linear(op, x)
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        (**self).norm(op, x)
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        (**self).embedding(op, ids)
+    }
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        (**self).sublayer(at, h)
+    }
+    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+        (**self).prefix_spans(at, rows)
+    }
+    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+        (**self).prefix(at, rows)
+    }
+    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+        (**self).prompt(at, rows)
+    }
+}
+
+/// Composition, left to right: the second wraps what the first makes of a layer, so that folding the first into
+/// the weights and then the second gives the same function.
+impl<A: Hooks, B: Hooks> Hooks for (A, B) {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        let inner = Chain { hooks: &self.0, inner: op.inner };
+        self.1.linear(LinearOp { inner: Some(&inner), ..op }, x)
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        let inner = Chain { hooks: &self.0, inner: op.inner };
+        self.1.norm(NormOp { inner: Some(&inner), ..op }, x)
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        let inner = Chain { hooks: &self.0, inner: op.inner };
+        self.1.embedding(EmbeddingOp { inner: Some(&inner), ..op }, ids)
+    }
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.1.sublayer(at, self.0.sublayer(at, h))
+    }
+    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+        self.0.prefix_spans(at, rows).then(self.1.prefix_spans(at, rows))
+    }
+    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+        match (self.0.prefix(at, rows), self.1.prefix(at, rows)) {
+            (Some(a), Some(b)) => Some(a.then(b)),
+            (a, b) => a.or(b),
+        }
+    }
+    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+        match (self.0.prompt(at, rows), self.1.prompt(at, rows)) {
+            (Some(a), Some(b)) => Some(a.then(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// Hooks together with those that lie inside them: what an op carries through a nested composition.
+struct Chain<'a> {
+    hooks: &'a dyn Hooks,
+    inner: Option<&'a dyn Hooks>,
+}
+
+impl Hooks for Chain<'_> {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        self.hooks.linear(LinearOp { inner: self.inner, ..op }, x)
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        self.hooks.norm(NormOp { inner: self.inner, ..op }, x)
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.hooks.embedding(EmbeddingOp { inner: self.inner, ..op }, ids)
+    }
+}

@@ -1,0 +1,104 @@
+//! The operations of a frozen layer, as a hook sees them.
+//!
+//! An op is a layer's computation held in the hand before it runs: the hook may run it as it is, change its
+//! input, its output or its parameters, or add a path beside it. What ran inside (the hooks further left in a
+//! composition) is hidden in it, as an inner service is in a stack of `tower` middleware.
+
+use burn::prelude::*;
+use burn::tensor::module::{embedding, layer_norm, linear};
+
+use crate::hooks::Hooks;
+use crate::site::Site;
+
+/// A linear layer about to run: `y = xW + b`.
+#[derive(Clone)]
+pub struct LinearOp<'a> {
+    /// Where it stands.
+    pub site: &'a Site,
+    /// `[d_in, d_out]`.
+    pub weight: Tensor<2>,
+    /// `[d_out]`.
+    pub bias: Option<Tensor<1>>,
+    pub(crate) inner: Option<&'a dyn Hooks>,
+}
+
+impl<'a> LinearOp<'a> {
+    /// The bare operation.
+    pub fn new(site: &'a Site, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self { site, weight, bias, inner: None }
+    }
+
+    /// Runs it, inner hooks included: `[batch, seq, d_in] -> [batch, seq, d_out]`.
+    pub fn run(self, x: Tensor<3>) -> Tensor<3> {
+        match self.inner {
+            Some(hooks) => hooks.linear(Self { inner: None, ..self }, x),
+            None => linear(x, self.weight, self.bias),
+        }
+    }
+}
+
+/// A normalisation about to run.
+#[derive(Clone)]
+pub struct NormOp<'a> {
+    /// Where it stands.
+    pub site: &'a Site,
+    /// Scale, `[d_model]`.
+    pub weight: Tensor<1>,
+    /// Shift, `[d_model]`.
+    pub bias: Option<Tensor<1>>,
+    pub(crate) epsilon: f64,
+    pub(crate) inner: Option<&'a dyn Hooks>,
+}
+
+impl<'a> NormOp<'a> {
+    /// A layer normalisation.
+    pub fn layer(site: &'a Site, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Self {
+        Self { site, weight, bias, epsilon, inner: None }
+    }
+
+    /// Runs it, inner hooks included. `[batch, seq, d_model]`, same shape out.
+    pub fn run(self, x: Tensor<3>) -> Tensor<3> {
+        match self.inner {
+            Some(hooks) => hooks.norm(Self { inner: None, ..self }, x),
+            None => layer_norm(x, self.weight, self.bias, self.epsilon),
+        }
+    }
+}
+
+/// A table look-up about to run.
+#[derive(Clone)]
+pub struct EmbeddingOp<'a> {
+    /// Where it stands.
+    pub site: &'a Site,
+    /// `[rows, d_model]`.
+    pub weight: Tensor<2>,
+    pub(crate) inner: Option<&'a dyn Hooks>,
+}
+
+impl<'a> EmbeddingOp<'a> {
+    /// The bare look-up.
+    pub fn new(site: &'a Site, weight: Tensor<2>) -> Self {
+        Self { site, weight, inner: None }
+    }
+
+    /// Runs it, inner hooks included: `[batch, seq] -> [batch, seq, d_model]`.
+    pub fn run(self, ids: Tensor<2, Int>) -> Tensor<3> {
+        match self.inner {
+            Some(hooks) => hooks.embedding(Self { inner: None, ..self }, ids),
+            None => embedding(self.weight, ids),
+        }
+    }
+}
+
+/// The end of an attention or feed-forward block: `norm(h + residual)` in a post-norm model, `h + residual` in
+/// a pre-norm one.
+pub struct Sublayer<'a> {
+    /// Where it stands.
+    pub site: &'a Site,
+    /// The block's own output, `[batch, seq, d_model]`.
+    pub output: &'a Tensor<3>,
+    /// What will be added to it, `[batch, seq, d_model]`.
+    pub residual: &'a Tensor<3>,
+    /// The normalisation that follows, in a post-norm model.
+    pub norm: Option<&'a crate::nn::LayerNorm>,
+}

@@ -1,0 +1,177 @@
+//! Where a method may act: the name of a place, its kind and its sizes.
+//!
+//! One name has to serve the forward pass, merging, parameter groups, error messages and the tensor names of
+//! files. So a [`Site`] carries both names a module has: its path in the Burn module tree and the dotted name
+//! the reference implementation (Hugging Face Transformers) gives it. Only the model that creates a site knows
+//! how the two relate; everything else takes the name it needs.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// A named place in a backbone where a method may act.
+///
+/// Cheap to clone. Two sites are equal when their module paths are.
+#[derive(Clone)]
+pub struct Site(Arc<Names>);
+
+struct Names {
+    path: String,
+    name: String,
+}
+
+impl Site {
+    /// A site at `path` in the module tree, called `name` by the reference implementation.
+    pub fn new(path: impl Into<String>, name: impl Into<String>) -> Self {
+        Self(Arc::new(Names { path: path.into(), name: name.into() }))
+    }
+
+    /// The dotted path Burn's visitors report for the module, e.g. `bert.pooler.dense`.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// The dotted name of the same module in the reference implementation: what target lists match and what
+    /// tensor names in files are made of.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({})", self.path())
+    }
+}
+
+impl PartialEq for Site {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.path() == other.path()
+    }
+}
+
+impl Eq for Site {}
+
+impl Hash for Site {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path().hash(state);
+    }
+}
+
+impl PartialOrd for Site {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Site {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.path().cmp(other.path())
+    }
+}
+
+/// What a site offers, with the sizes a method needs to allocate its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteKind {
+    /// A linear map `[.., d_in] -> [.., d_out]`.
+    Linear {
+        /// Width of the input.
+        d_in: usize,
+        /// Width of the output.
+        d_out: usize,
+        /// Whether it adds a bias.
+        bias: bool,
+    },
+    /// A layer or RMS normalisation over `d_model`.
+    Norm {
+        /// Width it normalises over.
+        d_model: usize,
+        /// Whether it adds a bias.
+        bias: bool,
+    },
+    /// A table of `rows` vectors looked up by index.
+    Embedding {
+        /// Number of vectors.
+        rows: usize,
+        /// Their width.
+        d_model: usize,
+    },
+    /// The output of an attention or feed-forward block, before its residual is added.
+    Sublayer {
+        /// Width of the hidden state.
+        d_model: usize,
+    },
+    /// The keys and values of an attention.
+    Attention {
+        /// Number of heads.
+        n_heads: usize,
+        /// Width of one head.
+        d_head: usize,
+    },
+    /// The input embeddings of a stack, where virtual tokens are put in front.
+    Input {
+        /// Width of the embeddings.
+        d_model: usize,
+    },
+}
+
+/// One entry of [`Sites`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteEntry {
+    /// The place.
+    pub site: Site,
+    /// What it offers.
+    pub kind: SiteKind,
+    /// Whether it belongs to the task head, which `all-linear` leaves out.
+    pub head: bool,
+}
+
+/// Every site of a backbone, in the order of its construction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sites(Vec<SiteEntry>);
+
+impl Sites {
+    /// The sites in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, SiteEntry> {
+        self.0.iter()
+    }
+
+    /// The entry whose module path is `path`.
+    pub fn by_path(&self, path: &str) -> Option<&SiteEntry> {
+        self.0.iter().find(|entry| entry.site.path() == path)
+    }
+
+    /// The linear sites with their `[d_in, d_out]`.
+    pub fn linears(&self) -> impl Iterator<Item = (&SiteEntry, [usize; 2])> {
+        self.0.iter().filter_map(|entry| match entry.kind {
+            SiteKind::Linear { d_in, d_out, .. } => Some((entry, [d_in, d_out])),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn push(&mut self, entry: SiteEntry) {
+        self.0.push(entry);
+    }
+}
+
+impl FromIterator<SiteEntry> for Sites {
+    fn from_iter<I: IntoIterator<Item = SiteEntry>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Sites {
+    type Item = &'a SiteEntry;
+    type IntoIter = std::slice::Iter<'a, SiteEntry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

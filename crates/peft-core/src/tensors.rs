@@ -1,0 +1,124 @@
+//! Between a method's parameters and the named tensors of a file.
+//!
+//! A method lists how its parameters are stored ([`Stored`]); everything that follows from such a list (saving,
+//! loading, reading gradients under the file's names) is done here, once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use burn::module::{ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::prelude::*;
+use burn::tensor::{DType, Gradients};
+
+use crate::error::{Error, Result};
+use crate::method::{Method, Stored};
+
+/// Tensors by their name in a file.
+pub type Tensors = BTreeMap<String, TensorData>;
+
+/// The parameters of `method` as an adapter file holds them.
+pub fn export<P: Method>(method: &P) -> Tensors {
+    collect(method, &|_| true)
+}
+
+/// Gradients of the parameters of `method`, under the names and in the layout of an adapter file.
+/// A parameter that got no gradient is left out.
+pub fn export_gradients<P: Method>(method: &P, gradients: &Gradients) -> Tensors {
+    struct Visit<'a> {
+        stored: HashMap<ParamId, Stored>,
+        gradients: &'a Gradients,
+        out: Tensors,
+    }
+    impl ModuleVisitor for Visit<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let (Some(stored), Some(grad)) = (self.stored.get(&param.id), param.val().grad(self.gradients)) else {
+                return;
+            };
+            self.out.insert(stored.key.clone(), lay_out(grad, stored.transposed));
+        }
+    }
+    let mut visit = Visit { stored: by_id(method), gradients, out: Tensors::new() };
+    method.visit(&mut visit);
+    visit.out
+}
+
+/// `method` with its parameters set from `tensors` (names without `base_model.model.`), in f32.
+///
+/// # Errors
+/// [`Error::Misfit`] naming every missing, unexpected and mis-shaped tensor.
+pub fn import<P: Method>(method: P, mut tensors: Tensors) -> Result<P> {
+    struct Fill<'a> {
+        stored: HashMap<ParamId, Stored>,
+        tensors: &'a mut Tensors,
+        faults: Vec<String>,
+    }
+    impl ModuleMapper for Fill<'_> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let Some(stored) = self.stored.get(&param.id) else { return param };
+            let Some(data) = self.tensors.remove(&stored.key) else {
+                self.faults.push(format!("`{}` is missing", stored.key));
+                return param;
+            };
+            let mut want: Vec<usize> = param.lazy_shape().to_vec();
+            if stored.transposed {
+                want.reverse();
+            }
+            if data.shape().to_vec() != want {
+                let got = data.shape().to_vec();
+                self.faults.push(format!("`{}` has shape {got:?} where the model needs {want:?}", stored.key));
+                return param;
+            }
+            let transposed = stored.transposed;
+            param.map(|old| {
+                let new: Tensor<D> = Tensor::from_data(data.convert_dtype(DType::F32), &old.device());
+                let new = if transposed { contiguous(new.transpose()) } else { new };
+                new.set_require_grad(old.is_require_grad())
+            })
+        }
+    }
+    let mut fill = Fill { stored: by_id(&method), tensors: &mut tensors, faults: Vec::new() };
+    let method = method.map(&mut fill);
+    let mut faults = fill.faults;
+    faults.extend(tensors.keys().map(|key| format!("`{key}` is unexpected")));
+    if faults.is_empty() { Ok(method) } else { Err(Error::Misfit(summarise(&faults))) }
+}
+
+fn collect<P: Method>(method: &P, keep: &dyn Fn(&Stored) -> bool) -> Tensors {
+    struct Visit<'a> {
+        stored: HashMap<ParamId, Stored>,
+        keep: &'a dyn Fn(&Stored) -> bool,
+        out: Tensors,
+    }
+    impl ModuleVisitor for Visit<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(stored) = self.stored.get(&param.id).filter(|stored| (self.keep)(stored)) {
+                self.out.insert(stored.key.clone(), lay_out(param.val(), stored.transposed));
+            }
+        }
+    }
+    let mut visit = Visit { stored: by_id(method), keep, out: Tensors::new() };
+    method.visit(&mut visit);
+    visit.out
+}
+
+fn by_id<P: Method>(method: &P) -> HashMap<ParamId, Stored> {
+    method.stored().into_iter().map(|stored| (stored.id, stored)).collect()
+}
+
+fn lay_out<const D: usize>(tensor: Tensor<D>, transposed: bool) -> TensorData {
+    let tensor = if transposed { tensor.transpose() } else { tensor };
+    tensor.into_data()
+}
+
+/// A copy in memory order: a transposed view would be reordered at every product it enters.
+fn contiguous<const D: usize>(view: Tensor<D>) -> Tensor<D> {
+    let device = view.device();
+    Tensor::from_data(view.into_data(), &device)
+}
+
+/// The first faults of a list that may be as long as the model is deep.
+fn summarise(faults: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let more = faults.len().saturating_sub(SHOWN);
+    let shown = faults[..faults.len().min(SHOWN)].join("; ");
+    if more == 0 { shown } else { format!("{shown}; and {more} more") }
+}

@@ -1,0 +1,132 @@
+//! Positions that no input token stands for: prefixes in keys and values, prompts in the embeddings.
+//!
+//! Rows of one batch may run under adapters of different lengths. Their virtual positions share one width,
+//! and a row that has fewer leaves the first ones unused; [`Spans`] says how many each row really has, so that
+//! the model can mask the rest and number the positions as if they were not there.
+
+use burn::prelude::*;
+
+/// The virtual positions of a batch: stretches of fixed width, each used by every row up to its own length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans(Vec<Span>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Span {
+    width: usize,
+    /// Positions in use on each row; they are the last ones of the span.
+    lengths: Vec<usize>,
+}
+
+impl Spans {
+    /// No virtual positions.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// `n` positions on each of `rows` rows.
+    pub fn uniform(n: usize, rows: usize) -> Self {
+        Self::ragged(vec![n; rows])
+    }
+
+    /// `lengths[i]` positions on row `i`, as wide as the longest.
+    pub fn ragged(lengths: Vec<usize>) -> Self {
+        let width = lengths.iter().copied().max().unwrap_or(0);
+        if width == 0 { Self::none() } else { Self(vec![Span { width, lengths }]) }
+    }
+
+    /// These, and `next` behind them.
+    pub fn then(mut self, next: Self) -> Self {
+        self.0.extend(next.0);
+        self
+    }
+
+    /// Total number of positions, used or not.
+    pub fn width(&self) -> usize {
+        self.0.iter().map(|span| span.width).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many positions `row` really has.
+    pub fn len(&self, row: usize) -> usize {
+        self.0.iter().map(|span| span.lengths[row]).sum()
+    }
+
+    /// Which of the [`width`](Self::width) positions `row` uses.
+    pub fn used(&self, row: usize) -> impl Iterator<Item = bool> {
+        self.0.iter().flat_map(move |span| {
+            let unused = span.width - span.lengths[row];
+            (0..span.width).map(move |i| i >= unused)
+        })
+    }
+
+    /// `[rows, width]`: one where a position is in use.
+    pub fn mask(&self, rows: usize, device: &Device) -> Tensor<2, Int> {
+        let used: Vec<i32> = (0..rows).flat_map(|row| self.used(row)).map(i32::from).collect();
+        Tensor::from_data(TensorData::new(used, [rows, self.width()]), device)
+    }
+}
+
+/// Key and value positions, each `[rows, n_heads, width, d_head]`.
+#[derive(Clone, Debug)]
+pub struct KeyValue {
+    /// Keys.
+    pub key: Tensor<4>,
+    /// Values.
+    pub value: Tensor<4>,
+}
+
+impl KeyValue {
+    /// These positions, and `next` behind them.
+    pub fn then(self, next: Self) -> Self {
+        Self {
+            key: Tensor::cat(vec![self.key, next.key], 2),
+            value: Tensor::cat(vec![self.value, next.value], 2),
+        }
+    }
+}
+
+/// Virtual tokens: embeddings and how many of them each row uses.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    /// `[rows, width, d_model]`.
+    pub embeddings: Tensor<3>,
+    /// Which positions are in use.
+    pub spans: Spans,
+}
+
+impl Prompt {
+    /// This prompt, and `next` behind it.
+    pub fn then(self, next: Self) -> Self {
+        Self {
+            embeddings: Tensor::cat(vec![self.embeddings, next.embeddings], 1),
+            spans: self.spans.then(next.spans),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorter_rows_leave_the_first_positions_unused() {
+        let spans = Spans::ragged(vec![2, 0, 3]);
+        assert_eq!(spans.width(), 3);
+        assert_eq!((spans.len(0), spans.len(1), spans.len(2)), (2, 0, 3));
+        assert_eq!(spans.used(0).collect::<Vec<_>>(), [false, true, true]);
+        assert!(spans.used(1).all(|used| !used));
+    }
+
+    #[test]
+    fn spans_add_up_in_order() {
+        let spans = Spans::uniform(1, 2).then(Spans::ragged(vec![0, 2]));
+        assert_eq!(spans.width(), 3);
+        assert_eq!(spans.used(0).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(spans.len(1), 3);
+        assert!(Spans::ragged(vec![0, 0]).is_empty());
+    }
+}
