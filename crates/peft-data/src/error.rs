@@ -1,0 +1,372 @@
+//! One error for the whole crate. Every message is one line that says where the trouble is (file, line or
+//! column) and what to do about it, because the reader is the person who owns the file, not us.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong between a user's files and the planned batches.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file could not be opened or read.
+    #[error("cannot read `{}`: {source}; check the path and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write `{}`: {source}; check that the folder exists and has room", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file's extension names no known format.
+    #[error(
+        "`{}`: the extension tells the format, and {found} is none of .csv, .tsv, .txt (tab-separated), .jsonl, \
+         .ndjson, .json (one object per line), .parquet; rename or convert the file",
+        path.display()
+    )]
+    Extension {
+        /// The file.
+        path: PathBuf,
+        /// The extension as a message shows it.
+        found: String,
+    },
+    /// The file holds nothing at all.
+    #[error("`{}` is empty; give a file with at least one row", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file holds a header and no row.
+    #[error(
+        "`{}` holds a header and no row; add rows, or read the file as one without a header (--no-header)",
+        path.display()
+    )]
+    HeaderOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Bytes that are not UTF-8.
+    #[error(
+        "`{}`, line {line}: invalid UTF-8 at byte {offset} of the file; convert the file to UTF-8 \
+         (for instance `iconv -f latin1 -t utf-8`)",
+        path.display()
+    )]
+    Utf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The offset in the file of the first wrong byte, from 0.
+        offset: usize,
+    },
+    /// A quoted field that runs to the end of the file.
+    #[error(
+        "`{}`, line {line}: a quote opened in this row is never closed; close it, write a literal quote as \"\", \
+         or turn quoting off (--no-quotes)",
+        path.display()
+    )]
+    OpenQuote {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row begins.
+        line: usize,
+    },
+    /// A row with too few or too many columns.
+    #[error(
+        "`{}`, line {line}: {found} columns where the first row has {expected}; {fix}",
+        path.display()
+    )]
+    RowWidth {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row begins.
+        line: usize,
+        /// Columns of the first row.
+        expected: usize,
+        /// Columns of this row.
+        found: usize,
+        /// What to do about it, which depends on whether quotes count.
+        fix: &'static str,
+    },
+    /// Two columns of one name.
+    #[error("`{}`: two columns are named `{column}`; rename one of them", path.display())]
+    DuplicateColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        column: String,
+    },
+    /// A line that is no JSON.
+    #[error(
+        "`{}`, line {line}: malformed JSON at column {column} ({reason}); each line must hold one whole object \
+         such as {{\"text\": \"..\", \"label\": \"..\"}}",
+        path.display()
+    )]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A line that is JSON, but no object.
+    #[error(
+        "`{}`, line {line}: {found} where an object is expected; write each row as \
+         {{\"text\": \"..\", \"label\": \"..\"}} on a line of its own",
+        path.display()
+    )]
+    NotAnObject {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The kind of value found.
+        found: &'static str,
+    },
+    /// A Parquet file that cannot be read.
+    #[error(
+        "`{}` cannot be read as Parquet: {reason}; it may be cut short or use an unsupported codec: fetch it \
+         again, or write it with snappy, gzip or zstd",
+        path.display()
+    )]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// A column that the file does not have.
+    #[error("`{}` has no column `{column}`{}; its columns are {}", path.display(), did_you_mean(nearest), quoted(available))]
+    UnknownColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        column: String,
+        /// The names most like it.
+        nearest: Vec<String>,
+        /// All names.
+        available: Vec<String>,
+    },
+    /// No column's name says that it holds what is needed.
+    #[error(
+        "`{}`: cannot tell which column holds the {role}; name it with {option} (columns: {}), or add --no-header \
+         if the first line is already a row",
+        path.display(), quoted(available)
+    )]
+    CannotGuess {
+        /// The file.
+        path: PathBuf,
+        /// What is looked for: `text` or `label`.
+        role: &'static str,
+        /// The option that names the column.
+        option: &'static str,
+        /// All names.
+        available: Vec<String>,
+    },
+    /// A value that is null, absent or, for a label, blank.
+    #[error("`{}`, {place}: column `{column}` holds no value; fill it in or remove the row", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The column.
+        column: String,
+    },
+    /// A list where one value is expected.
+    #[error(
+        "`{}`, {place}: column `{column}` holds a list where one value is expected; name another column, or for \
+         several labels a row train a multi-label task",
+        path.display()
+    )]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The column.
+        column: String,
+    },
+    /// A regression target that is no finite number.
+    #[error(
+        "`{}`, {place}: `{value}` in column `{column}` is not a finite number; correct it, or train a \
+         classification task",
+        path.display()
+    )]
+    NotANumber {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The column.
+        column: String,
+        /// The value.
+        value: String,
+    },
+    /// A label that is not among the known ones.
+    #[error(
+        "`{}`, {place}: label `{label}` is unknown{}; the known labels are {}: correct the row, or train with data \
+         that holds this label",
+        path.display(), did_you_mean(nearest), quoted(known)
+    )]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The label.
+        label: String,
+        /// The labels most like it.
+        nearest: Vec<String>,
+        /// All known labels.
+        known: Vec<String>,
+    },
+    /// A set of labels that cannot be one.
+    #[error("the labels cannot be used: {reason}")]
+    Labels {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A split that leaves one side empty.
+    #[error(
+        "cannot set aside a fraction of {fraction} of {rows} rows; give a fraction between 0 and 1 that leaves \
+         at least one row on each side, or a validation file"
+    )]
+    Split {
+        /// The fraction asked for.
+        fraction: f64,
+        /// The rows there are.
+        rows: usize,
+    },
+    /// A folder without a tokenizer.
+    #[error(
+        "no tokenizer in `{}`: looked for {looked_for}; copy one there, or write tokenizer.json with \
+         `AutoTokenizer.from_pretrained(..).save_pretrained(..)` of Hugging Face transformers",
+        folder.display()
+    )]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+        /// The names looked for.
+        looked_for: &'static str,
+    },
+    /// A tokenizer file that cannot be used.
+    #[error("`{}` is no usable tokenizer file: {reason}; fetch it again", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A maximum length without room for a single token of text.
+    #[error(
+        "a maximum length of {max_length} leaves no room for text beside {special} special tokens; give at least {}",
+        special + 2
+    )]
+    MaxLength {
+        /// The length asked for.
+        max_length: usize,
+        /// The special tokens of a pair.
+        special: usize,
+    },
+    /// The tokenizer gave up on a text.
+    #[error("line {line}: the tokenizer failed on the text ({reason}); shorten or remove the row")]
+    Encode {
+        /// The line of the row.
+        line: usize,
+        /// What the tokenizer said.
+        reason: String,
+    },
+    /// A batch size of zero.
+    #[error("{what} is 0, so no batch could hold a row; give at least 1")]
+    ZeroBatch {
+        /// The setting that is zero.
+        what: &'static str,
+    },
+}
+
+/// Where a row stands in its file, as a message says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The line of a text file, from 1 and counting the header.
+    Line(usize),
+    /// The row of a file that has no lines (Parquet), from 1.
+    Row(usize),
+}
+
+impl Place {
+    /// The number alone.
+    pub fn number(self) -> usize {
+        match self {
+            Self::Line(n) | Self::Row(n) => n,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(n) => write!(f, "line {n}"),
+            Self::Row(n) => write!(f, "row {n}"),
+        }
+    }
+}
+
+/// The names of `all` most like `name`, best first, at most three and none that has little in common.
+pub(crate) fn nearest(name: &str, all: &[String]) -> Vec<String> {
+    let wanted = name.to_lowercase();
+    let mut scored: Vec<(f64, &String)> = all
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(score, _)| *score > 0.75)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().take(3).map(|(_, candidate)| candidate.clone()).collect()
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!(" (did you mean {}?)", quoted(nearest)) }
+}
+
+/// A list a person can read: at most twenty names, then how many more there are.
+fn quoted(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(n: usize) -> Vec<String> {
+        (0..n).map(|i| format!("label-{i}")).collect()
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let text = quoted(&names(77));
+        assert!(text.ends_with("`label-19` and 57 more"), "{text}");
+        assert_eq!(quoted(&names(2)), "`label-0`, `label-1`");
+    }
+
+    #[test]
+    fn the_nearest_name_ignores_case_and_leaves_strangers_out() {
+        let all = ["Sentence".to_owned(), "label".to_owned(), "idx".to_owned()];
+        assert_eq!(nearest("sentense", &all), ["Sentence"]);
+        assert!(nearest("premise-of-it-all", &all).is_empty());
+    }
+}
