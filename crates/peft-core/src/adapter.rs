@@ -45,7 +45,9 @@ impl<P: Method> Adapter<P> {
 }
 
 impl<P: Method> Method for Adapter<P> {
-    const KIND: &'static str = P::KIND;
+    fn kind(&self) -> &'static str {
+        self.method.kind()
+    }
 
     fn sites(&self) -> Vec<Site> {
         self.method.sites().into_iter().chain(self.saved.sites().cloned()).collect()

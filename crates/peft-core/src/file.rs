@@ -55,14 +55,14 @@ impl AdapterFile {
     }
 
     /// Writes the adapter into `folder`, which is created if need be. Each file is written atomically, the
-    /// configuration first: a folder that holds weights holds their configuration.
+    /// configuration last: a folder that has one is whole.
     ///
     /// # Errors
     /// [`Error::File`] naming the file that could not be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-        write_atomic(&folder.join(CONFIG), &self.config_bytes())?;
-        write_atomic(&folder.join(WEIGHTS), &self.weight_bytes())
+        write_atomic(&folder.join(WEIGHTS), &self.weight_bytes())?;
+        write_atomic(&folder.join(CONFIG), &self.config_bytes())
     }
 
     /// `adapter_config.json` as the reference writes it: sorted keys, two spaces.

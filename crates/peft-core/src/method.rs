@@ -10,7 +10,7 @@ use crate::site::Site;
 /// A trainable method: a Burn module whose parameters are exactly the adapter.
 pub trait Method: Module + ModuleDisplay + Hooks {
     /// The method's `peft_type` in configuration files, e.g. `LORA`.
-    const KIND: &'static str;
+    fn kind(&self) -> &'static str;
 
     /// Where it acts.
     fn sites(&self) -> Vec<Site>;
@@ -45,7 +45,9 @@ pub trait Fold: Method {
 }
 
 impl<A: Method, B: Method> Method for (A, B) {
-    const KIND: &'static str = "COMPOSED";
+    fn kind(&self) -> &'static str {
+        "COMPOSED"
+    }
 
     fn sites(&self) -> Vec<Site> {
         [self.0.sites(), self.1.sites()].concat()

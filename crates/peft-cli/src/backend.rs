@@ -1,0 +1,67 @@
+//! From the name of a device to the device, among the backends this program was built with.
+
+use anyhow::{Result, bail};
+use burn::prelude::Device;
+
+/// The backends compiled in, the fastest first.
+const BUILT: &[&str] = &[
+    #[cfg(feature = "cuda")]
+    "cuda",
+    #[cfg(feature = "wgpu")]
+    "wgpu",
+    #[cfg(feature = "flex")]
+    "flex",
+    #[cfg(feature = "ndarray")]
+    "ndarray",
+];
+
+/// The device called `name`, or the first of the fastest backend.
+///
+/// # Errors
+/// A backend that does not exist or was not built in.
+pub(crate) fn device(name: Option<&str>) -> Result<Device> {
+    let Some(first) = BUILT.first() else {
+        bail!("this program was built without a backend; build it with --features flex, cuda, wgpu or ndarray");
+    };
+    let name = name.unwrap_or(first);
+    let (backend, index) = match name.split_once(':') {
+        Some((backend, index)) => match index.parse::<usize>() {
+            Ok(index) => (backend, index),
+            Err(_) => bail!("--device {name}: `{index}` is no device number; write {backend}:0"),
+        },
+        None => (name, 0),
+    };
+    match backend {
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(index)),
+        #[cfg(feature = "wgpu")]
+        "wgpu" if index == 0 => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(index))),
+        #[cfg(feature = "flex")]
+        "flex" if index == 0 => Ok(Device::flex()),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)] // Kept as a feature for comparison; flex is the CPU backend.
+        "ndarray" if index == 0 => Ok(Device::ndarray()),
+        "flex" | "ndarray" if BUILT.contains(&backend) => bail!("--device {name}: there is one CPU; write {backend}"),
+        "cuda" | "wgpu" | "flex" | "ndarray" => bail!(
+            "--device {name}: this program was built with {}; build it with `cargo xtask train --backend {backend}`",
+            BUILT.join(", ")
+        ),
+        _ => bail!("--device {name}: no such backend; there are flex, ndarray, cuda and wgpu"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_device_names_the_right_ones() {
+        assert!(device(None).is_ok());
+        for (name, says) in [("gpu", "flex, ndarray, cuda"), ("cuda:x", "cuda:0"), ("flex:1", "one CPU")] {
+            let error = device(Some(name)).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

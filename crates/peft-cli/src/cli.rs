@@ -1,0 +1,129 @@
+//! The commands and their flags: each is documented here, once.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::options::{DataOptions, TrainOptions};
+use crate::{backend, conform, eval, inspect, predict, train};
+
+/// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
+#[derive(Parser)]
+#[command(name = "peft", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Where to compute: flex, ndarray, cuda or wgpu, with an index behind a colon (cuda:1). The default is the
+    /// fastest this program was built with
+    #[arg(long, global = true, value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train an adapter
+    Train(Box<TrainArgs>),
+    /// Measure an adapter on labelled rows
+    Eval(EvalArgs),
+    /// Label texts: from arguments, a file or standard input
+    Predict(PredictArgs),
+    /// Say what a model, an adapter or a run holds
+    Inspect(InspectArgs),
+    /// Compare this program with reference outputs, fixture by fixture
+    Conform {
+        /// A folder laid out like <model>/<case>/io.safetensors
+        folder: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TrainArgs {
+    /// A TOML file of the options below (with _ for -); flags override it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Continue the run in this folder from its last checkpoint, with the options it was begun with
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "model", "train", "output"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Show burn-train's full-screen interface
+    #[arg(long)]
+    pub(crate) tui: bool,
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct EvalArgs {
+    /// A run folder, or the folder of a PEFT adapter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// Labelled rows: CSV, TSV, JSON lines or Parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// The base model: a folder or a hub id. By default the one the adapter was trained on
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Rows of one forward pass
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch_size: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) columns: DataOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct PredictArgs {
+    /// Texts to label; without any and without --data, lines of standard input
+    pub(crate) text: Vec<String>,
+    /// A run folder, or the folder of a PEFT adapter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// Rows to label: CSV, TSV, JSON lines or Parquet
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub(crate) data: Option<PathBuf>,
+    /// The base model: a folder or a hub id. By default the one the adapter was trained on
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Rows of one forward pass
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch_size: usize,
+    /// Print a JSON object a row, with the probability of every label
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) columns: DataOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct InspectArgs {
+    /// A model folder or hub id, an adapter folder, or a run folder
+    pub(crate) path: String,
+    /// For a model: count what LoRA of this rank would train
+    #[arg(long, value_name = "N")]
+    pub(crate) rank: Option<usize>,
+    /// With --rank: the modules to adapt
+    #[arg(long, value_name = "NAMES", requires = "rank")]
+    pub(crate) target_modules: Option<String>,
+    /// With --rank: outputs of a new classification head
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) labels: usize,
+    /// List every tensor and site
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+impl Cli {
+    /// Runs the command. Whether it succeeded, where that is more than having run.
+    pub(crate) fn run(self) -> Result<bool> {
+        let device = backend::device(self.device.as_deref())?;
+        match self.command {
+            Command::Train(args) => train::run(*args, &device).map(|()| true),
+            Command::Eval(args) => eval::run(args, &device).map(|()| true),
+            Command::Predict(args) => predict::run(args, &device).map(|()| true),
+            Command::Inspect(args) => inspect::run(&args, &device).map(|()| true),
+            Command::Conform { folder } => conform::run(&folder, &device.autodiff()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One adapter of the reference: forward, backward, disabled, merged, and its files.
+
+use std::path::Path;
+
+use anyhow::Result;
+use burn::prelude::*;
+use peft::core::file::{AdapterFile, read_config};
+use peft::core::tensors::{Tensors, export, export_gradients};
+use peft::core::{Adapter, Frozen, Hooks, Identity, merge};
+use peft::{AnyConfig, AnyMethod, Unsupported, load_adapter};
+use peft_trainer::losses;
+
+use super::Verdict;
+use super::deviation::{Report, largest};
+use super::fixture::{self, Fixture};
+
+/// Bound on a gradient's deviation relative to its tensor's largest value.
+const GRADIENT: f64 = 1e-4;
+/// A gradient below this share of the fixture's largest is rounding: that of a key's bias is zero in exact
+/// arithmetic, as softmax does not see it.
+const FLOOR: f64 = 1e-3;
+/// Bound on the loss.
+const LOSS: f64 = 1e-5;
+
+/// The backbone alone.
+pub(super) fn base(model: &Path, device: &Device) -> Result<Verdict> {
+    let io = Fixture::read(&model.join("base/io.safetensors"))?;
+    let bert = fixture::base(model, &device.clone().inner())?;
+    let logits = bert.forward(&io.batch(&device.clone().inner())?, &Identity);
+    let mut report = Report::default();
+    report.logits("logits", &logits.to_data(), io.need("out.logits")?);
+    loss(&mut report, &io, logits)?;
+    Ok(Verdict::Compared(report))
+}
+
+/// The adapter in `model/name`.
+pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+    let folder = model.join(name);
+    let config = match AnyConfig::from_json(read_config(&folder)?) {
+        Ok(config) => config,
+        Err(Unsupported::Method(kind)) => return Ok(Verdict::Skipped(format!("{kind} is not built yet"))),
+        Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
+    };
+    let io = Fixture::read(&folder.join("io.safetensors"))?;
+    let bert = Frozen::new(fixture::base(model, device)?);
+    let (_, adapter) = match load_adapter(&*bert, &folder) {
+        // A target that is no linear layer belongs to a part of the method that is still to come.
+        Err(error @ peft::core::Error::NoMatch { .. }) if name.contains("embedding") => {
+            return Ok(Verdict::Skipped(format!("not built yet: {error}")));
+        }
+        loaded => loaded?,
+    };
+    let batch = io.batch(device)?;
+    let mut report = Report::default();
+
+    let logits = bert.forward(&batch, &adapter);
+    report.logits("logits", &logits.to_data(), io.need("out.logits")?);
+    let loss = loss(&mut report, &io, logits)?;
+    let got = export_gradients(&adapter, &loss.backward());
+    gradients(&mut report, &got, &io.stored("grad."));
+
+    let forward = |hooks: &dyn Hooks| bert.forward(&batch, hooks).to_data();
+    disabled(&mut report, &io, model, &forward)?;
+    merged(&mut report, &io, &bert, &adapter, &batch)?;
+    files(&mut report, &bert, &folder, &config, &adapter)?;
+    Ok(Verdict::Compared(report))
+}
+
+fn loss(report: &mut Report, io: &Fixture, logits: Tensor<2>) -> Result<Tensor<1>> {
+    let targets = io.targets(logits.dims()[1])?;
+    let loss = losses(logits, &targets).mean();
+    let want = io.need("out.loss")?;
+    let got = TensorData::new(loss.to_data().iter::<f32>().collect::<Vec<_>>(), want.shape().to_vec());
+    report.absolute("loss", &got, want, LOSS, "");
+    Ok(loss)
+}
+
+/// Every gradient, and no other: what has one here has one there.
+fn gradients(report: &mut Report, got: &Tensors, want: &Tensors) {
+    let floor = FLOOR * want.values().map(largest).fold(0.0, f64::max);
+    for (name, want) in want {
+        match got.get(name) {
+            Some(got) => report.relative("grads", got, want, floor, GRADIENT, name),
+            None => report.fault("grads", format!("`{name}` got none")),
+        }
+    }
+    if let Some(name) = got.keys().find(|name| !want.contains_key(*name)) {
+        report.fault("grads", format!("`{name}` got one, and has none in the reference"));
+    }
+}
+
+/// Disabled is the base, exactly. Where the reference changes the base itself (trained biases, a saved head of a
+/// prompt method), its own disabled logits are not the base's; the base's are compared then.
+fn disabled(report: &mut Report, io: &Fixture, model: &Path, forward: &dyn Fn(&dyn Hooks) -> TensorData) -> Result<()> {
+    let base = model.join("base/io.safetensors");
+    let base = if base.exists() { Some(Fixture::read(&base)?) } else { None };
+    let same_inputs = |base: &Fixture| {
+        let inputs = ["in.input_ids", "in.attention_mask", "in.token_type_ids"];
+        inputs.iter().all(|name| base.get(name) == io.get(name))
+    };
+    let want = match &base {
+        Some(base) if same_inputs(base) => base.get("out.logits"),
+        _ => io.get("out.logits_disabled"),
+    };
+    if let Some(want) = want {
+        report.logits("disabled", &forward(&Identity), want);
+    }
+    Ok(())
+}
+
+/// Merged once, and merged again from the kept base, equals unmerged.
+fn merged(
+    report: &mut Report,
+    io: &Fixture,
+    bert: &peft::models::bert::BertForSequenceClassification,
+    adapter: &Adapter<AnyMethod>,
+    batch: &peft::models::Batch,
+) -> Result<()> {
+    let unmerged = bert.forward(batch, adapter).to_data();
+    for _ in 0..2 {
+        let merged = merge(bert.clone(), adapter)?.forward(batch, &Identity).to_data();
+        report.logits("merged", &merged, &unmerged);
+        if let Some(want) = io.get("out.logits_merged") {
+            report.logits("merged", &merged, want);
+        }
+    }
+    Ok(())
+}
+
+/// Saving what was loaded gives the reference's tensors and fields, and loading that the same bytes again.
+fn files(
+    report: &mut Report,
+    bert: &peft::models::bert::BertForSequenceClassification,
+    folder: &Path,
+    config: &AnyConfig,
+    adapter: &Adapter<AnyMethod>,
+) -> Result<()> {
+    let theirs = AdapterFile::read(folder)?;
+    let ours = AdapterFile { config: config.to_json(), tensors: export(adapter) };
+    for (name, data) in &ours.tensors {
+        match theirs.tensors.get(name) {
+            Some(want) if want == data => {}
+            Some(_) => report.fault("files", format!("`{name}` is not saved as it was loaded")),
+            None => report.fault("files", format!("`{name}` is not in the reference's file")),
+        }
+    }
+    for (field, want) in &theirs.config {
+        if ours.config.get(field) != Some(want) {
+            let got = ours.config.get(field).map_or("nothing".to_string(), ToString::to_string);
+            report.fault("files", format!("{field}: {got} is saved for {want}"));
+        }
+    }
+    let there = tempfile::tempdir()?;
+    ours.write(there.path())?;
+    let (config, adapter) = load_adapter(bert, there.path())?;
+    let again = AdapterFile { config: config.to_json(), tensors: export(&adapter) };
+    match again.config_bytes() == ours.config_bytes() && again.weight_bytes() == ours.weight_bytes() {
+        true => report.exact("files"),
+        false => report.fault("files", "saving, loading and saving again gives other bytes".to_string()),
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Reading a fixture: its tensors, its inputs, and the reference's names for parameters in memory.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::prelude::*;
+use burn::tensor::DType;
+use peft::core::file::read_safetensors;
+use peft::core::tensors::Tensors;
+use peft::models::Batch;
+use peft::models::bert::BertForSequenceClassification;
+use peft_trainer::metrics::Targets;
+
+/// The tensors of an `io.safetensors`.
+pub(crate) struct Fixture(Tensors);
+
+impl Fixture {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        Ok(Self(read_safetensors(path)?))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&TensorData> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn need(&self, name: &str) -> Result<&TensorData> {
+        self.get(name).with_context(|| format!("the fixture has no `{name}`"))
+    }
+
+    /// Tensors whose name begins with `prefix`, under the names of a file.
+    pub(crate) fn stored(&self, prefix: &str) -> Tensors {
+        let named = |(key, data): (&String, &TensorData)| Some((file_name(key.strip_prefix(prefix)?), data.clone()));
+        self.0.iter().filter_map(named).collect()
+    }
+
+    /// The input batch.
+    pub(crate) fn batch(&self, device: &Device) -> Result<Batch> {
+        let ids = self.ints("in.input_ids")?;
+        let rows = self.need("in.input_ids")?.shape()[0];
+        let types = self.ints("in.token_type_ids").unwrap_or_else(|_| vec![0; ids.len()]);
+        let mask = self.ints("in.attention_mask").unwrap_or_else(|_| vec![1; ids.len()]);
+        Ok(Batch::new(ids, types, mask, rows, device))
+    }
+
+    /// What is right, by the labels' type and shape, as the reference infers it.
+    pub(crate) fn targets(&self, outputs: usize) -> Result<Targets> {
+        let labels = self.need("in.labels")?;
+        let float = matches!(labels.dtype(), DType::F32 | DType::F64);
+        Ok(match labels.shape().len() {
+            1 if outputs > 1 && !float => Targets::Classes(labels.iter::<i64>().map(|id| id as usize).collect()),
+            2 if outputs > 1 => {
+                let members: Vec<bool> = labels.iter::<f32>().map(|value| value > 0.5).collect();
+                Targets::Sets(members.chunks(outputs).map(<[bool]>::to_vec).collect())
+            }
+            _ if outputs == 1 => Targets::Values(labels.iter::<f32>().collect()),
+            _ => bail!("labels of shape {:?} for {outputs} outputs", labels.shape()),
+        })
+    }
+
+    fn ints(&self, name: &str) -> Result<Vec<i64>> {
+        Ok(self.need(name)?.iter::<i64>().collect())
+    }
+}
+
+/// A parameter's name in the reference's memory as the name its tensor has in a file, without the path of the
+/// wrapped model: the adapter's name and the wrapper of saved modules are no part of it.
+fn file_name(name: &str) -> String {
+    let name = name.strip_prefix("base_model.model.").unwrap_or(name);
+    name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+}
+
+/// The base model of a folder of fixtures.
+pub(crate) fn base(model: &Path, device: &Device) -> Result<BertForSequenceClassification> {
+    Ok(BertForSequenceClassification::from_folder(&model.join("base"), None, device)?.module)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_memory_become_names_in_files() {
+        assert_eq!(file_name("base_model.model.a.lora_A.default.weight"), "a.lora_A.weight");
+        assert_eq!(file_name("base_model.model.classifier.modules_to_save.default.bias"), "classifier.bias");
+        assert_eq!(file_name("base_model.model.a.base_layer.bias"), "a.base_layer.bias");
+    }
+}

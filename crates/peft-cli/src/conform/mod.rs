@@ -1,0 +1,115 @@
+//! `peft conform`: this workspace against the reference, fixture by fixture.
+//!
+//! A folder laid out like `golden/<model>/<case>/` holds what the reference computed: inputs, logits, loss, the
+//! gradient of every trained parameter, the logits with the adapter disabled and merged, ten steps of training, and
+//! the files it wrote. Each line of the report names a fixture and the largest deviation in each of these. What
+//! this version does not have is skipped by name, never passed over in silence.
+
+mod case;
+mod deviation;
+mod fixture;
+mod rows;
+mod trajectory;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::prelude::Device;
+
+use deviation::Report;
+
+/// What became of one fixture.
+pub(crate) enum Verdict {
+    /// Compared: see the report.
+    Compared(Report),
+    /// Not compared, with the reason.
+    Skipped(String),
+}
+
+/// Runs every fixture below `folder` and prints a line for each. Whether all passed.
+///
+/// # Errors
+/// If the folder holds no fixture.
+pub(crate) fn run(folder: &Path, device: &Device) -> Result<bool> {
+    let models = models(folder)?;
+    if models.is_empty() {
+        bail!(
+            "{}: no fixtures here; give a folder that holds <model>/base/config.json and <model>/<case>/io.safetensors",
+            folder.display()
+        );
+    }
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for model in models {
+        for name in fixtures(&model)? {
+            let label = format!("{}/{name}", model.file_name().unwrap_or_default().to_string_lossy());
+            match compare(&model, &name, device) {
+                Ok(Verdict::Skipped(reason)) => {
+                    skipped += 1;
+                    println!("skip  {label:<28} {reason}");
+                }
+                Ok(Verdict::Compared(report)) if report.passed() => {
+                    passed += 1;
+                    println!("ok    {label:<28} {report}");
+                }
+                Ok(Verdict::Compared(report)) => {
+                    failed += 1;
+                    println!("FAIL  {label:<28} {report}");
+                }
+                Err(error) => {
+                    failed += 1;
+                    println!("FAIL  {label:<28} {error:#}");
+                }
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(failed == 0)
+}
+
+/// Folders of one model each: those that hold `base/config.json`, `folder` itself among them.
+fn models(folder: &Path) -> Result<Vec<PathBuf>> {
+    if folder.join("base/config.json").exists() {
+        return Ok(vec![folder.to_path_buf()]);
+    }
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("{}: cannot be read; give a folder of fixtures", folder.display()))?;
+    let mut models: Vec<PathBuf> =
+        entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.join("base/config.json").exists()).collect();
+    models.sort();
+    Ok(models)
+}
+
+/// The fixtures of a model: its cases, its trajectories and the files beside them.
+fn fixtures(model: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(model)?.flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if path.join("io.safetensors").exists() {
+            names.push(name);
+        } else if name == "traj" {
+            for entry in std::fs::read_dir(&path)?.flatten() {
+                let file = entry.file_name().to_string_lossy().into_owned();
+                names.extend(file.strip_suffix(".safetensors").map(|method| format!("traj/{method}")));
+            }
+        } else if path.is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+    let config: serde_json::Value = peft::models::read_json(&model.join("base/config.json"))?;
+    let model_type = config["model_type"].as_str().unwrap_or("unnamed");
+    if model_type != "bert" {
+        return Ok(Verdict::Skipped(format!("the backbone `{model_type}` is not built yet")));
+    }
+    match name {
+        "base" => case::base(model, device),
+        "multi_lora.safetensors" => rows::compare(model, device),
+        _ if name.starts_with("traj/") => trajectory::compare(model, &name["traj/".len()..], device),
+        _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
+        _ => case::adapter(model, name, device),
+    }
+}

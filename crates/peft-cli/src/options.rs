@@ -1,0 +1,444 @@
+//! The options of a training run: from a file, from flags, and resolved.
+//!
+//! One struct serves all three, so that a flag, the key of the TOML file and the key of the saved configuration
+//! cannot drift apart. Every field is optional here; [`TrainOptions::resolve`] fills in the defaults.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use peft::core::targets::{OneOrMany, Targets};
+use peft::lora::{Bias, Init, LoraConfig};
+use peft_data::{ColumnNames, ReadOptions, Target};
+use peft_trainer::schedule::ScheduleKind;
+use peft_trainer::{Keep, Settings};
+use serde::{Deserialize, Serialize};
+
+/// Which columns of a data file are read, and how.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DataOptions {
+    /// The column of texts; guessed from its name by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) text_column: Option<String>,
+    /// The column of second texts, for pairs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pair_column: Option<String>,
+    /// The column of labels; guessed from its name by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) label_column: Option<String>,
+    /// The file has no header; columns are called 0, 1, …
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) no_header: Option<bool>,
+    /// Double quotes enclose values (the default for CSV)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", conflicts_with = "no_quotes")]
+    pub(crate) quotes: Option<bool>,
+    /// Double quotes are ordinary characters (the default for TSV)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) no_quotes: Option<bool>,
+}
+
+impl DataOptions {
+    pub(crate) fn names(&self) -> ColumnNames {
+        ColumnNames {
+            text: self.text_column.clone(),
+            text_pair: self.pair_column.clone(),
+            label: self.label_column.clone(),
+        }
+    }
+
+    pub(crate) fn reading(&self) -> ReadOptions {
+        let quoting = match (self.quotes, self.no_quotes) {
+            (Some(quotes), _) => Some(quotes),
+            (None, Some(no_quotes)) => Some(!no_quotes),
+            (None, None) => None,
+        };
+        ReadOptions { header: !self.no_header.unwrap_or(false), quoting, ..ReadOptions::default() }
+    }
+}
+
+/// Declares [`TrainOptions`] with its merge, so that a field cannot be forgotten in one of them.
+macro_rules! options {
+    ($($(#[$meta:meta])* $name:ident: $type:ty,)*) => {
+        /// Options of `peft train`.
+        #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct TrainOptions {
+            $($(#[$meta])* #[serde(skip_serializing_if = "Option::is_none")] pub(crate) $name: Option<$type>,)*
+        }
+
+        impl TrainOptions {
+            /// These where they say something, else `file`'s.
+            pub(crate) fn over(self, file: Self) -> Self {
+                Self { $($name: self.$name.or(file.$name),)* }
+            }
+
+            /// The keys of a configuration file.
+            const KEYS: &[&str] = &[$(stringify!($name),)*];
+        }
+    };
+}
+
+options! {
+    /// The base model: a folder with config.json and weights, or a hub id
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Branch, tag or commit of a hub model
+    #[arg(long, value_name = "REV")]
+    revision: String,
+    /// Training rows: CSV, TSV, JSON lines or Parquet
+    #[arg(long, value_name = "FILE")]
+    train: PathBuf,
+    /// Validation rows; without it a share of the training rows is held out
+    #[arg(long, value_name = "FILE")]
+    valid: PathBuf,
+    /// Share of the training rows that is held out [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    valid_split: f64,
+    /// The run folder [default: runs/<model>-<data>]
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// What labels are: single (one class a row), multi (several), regression (a number) [default: single]
+    #[arg(long, value_parser = target)]
+    task: Target,
+    /// The column of texts; guessed from its name by default
+    #[arg(long, value_name = "NAME")]
+    text_column: String,
+    /// The column of second texts, for pairs
+    #[arg(long, value_name = "NAME")]
+    pair_column: String,
+    /// The column of labels; guessed from its name by default
+    #[arg(long, value_name = "NAME")]
+    label_column: String,
+    /// The files have no header; columns are called 0, 1, …
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    no_header: bool,
+    /// Double quotes enclose values (the default for CSV)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", conflicts_with = "no_quotes")]
+    quotes: bool,
+    /// Double quotes are ordinary characters (the default for TSV)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    no_quotes: bool,
+    /// Longest text in tokens; longer ones are cut [default: 128]
+    #[arg(long, value_name = "N")]
+    max_length: usize,
+    /// The method [default: lora]
+    #[arg(long, value_parser = ["lora"])]
+    method: String,
+    /// LoRA: rank of the update [default: 8]
+    #[arg(long, short, value_name = "N")]
+    r: usize,
+    /// LoRA: the update is scaled by alpha/r [default: 16]
+    #[arg(long, value_name = "X")]
+    lora_alpha: f64,
+    /// LoRA: dropout on the input of the low-rank path [default: 0.1]
+    #[arg(long, value_name = "P")]
+    lora_dropout: f64,
+    /// Modules to adapt: names or suffixes with commas between, one regular expression, or all-linear
+    #[arg(long, value_name = "NAMES", value_parser = targets)]
+    target_modules: Targets,
+    /// Modules to leave alone, written like the targets
+    #[arg(long, value_name = "NAMES", value_parser = targets)]
+    exclude_modules: Targets,
+    /// LoRA: biases of the base to train too: none, all, lora_only
+    #[arg(long, value_parser = bias)]
+    bias: Bias,
+    /// LoRA: scale by alpha/√r
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    use_rslora: bool,
+    /// LoRA: how the factors start: true, false or gaussian
+    #[arg(long, value_parser = init)]
+    init_lora_weights: Init,
+    /// Modules of the base to train whole; a new head is always among them
+    #[arg(long, value_name = "NAMES", value_parser = names)]
+    modules_to_save: OneOrMany<String>,
+    /// Adapt only layers of these indices
+    #[arg(long, value_name = "N,…", value_parser = indices)]
+    layers_to_transform: OneOrMany<usize>,
+    /// The name of the list whose index counts
+    #[arg(long, value_name = "NAME", value_parser = names)]
+    layers_pattern: OneOrMany<String>,
+    /// LoRA: ranks that differ, as name=rank with commas between
+    #[arg(long, value_name = "NAME=N,…", value_parser = pattern::<usize>)]
+    rank_pattern: Pattern<usize>,
+    /// LoRA: alphas that differ, as name=alpha with commas between
+    #[arg(long, value_name = "NAME=X,…", value_parser = pattern::<f64>)]
+    alpha_pattern: Pattern<f64>,
+    /// Passes over the training rows [default: 3]
+    #[arg(long, value_name = "N")]
+    epochs: usize,
+    /// Rows of one forward pass [default: 32]
+    #[arg(long, value_name = "N")]
+    batch_size: usize,
+    /// Rows of one forward pass in evaluation [default: 64]
+    #[arg(long, value_name = "N")]
+    eval_batch_size: usize,
+    /// Upper bound on rows × longest row of one forward pass
+    #[arg(long, value_name = "N")]
+    max_tokens: usize,
+    /// Forward passes whose gradients are averaged before a step [default: 1]
+    #[arg(long, value_name = "N")]
+    gradient_accumulation: usize,
+    /// The largest learning rate [default: 0.001]
+    #[arg(long, value_name = "X")]
+    learning_rate: f64,
+    /// How it falls: linear, cosine, constant [default: linear]
+    #[arg(long)]
+    schedule: ScheduleKind,
+    /// Share of the steps in which it rises from zero [default: 0.06]
+    #[arg(long, value_name = "SHARE")]
+    warmup_ratio: f64,
+    /// AdamW's weight decay; biases and normalisations are not decayed [default: 0.01]
+    #[arg(long, value_name = "X")]
+    weight_decay: f64,
+    /// Largest global norm of the gradients; 0 for no bound [default: 1]
+    #[arg(long, value_name = "X")]
+    max_grad_norm: f64,
+    /// Fixes everything that is random [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: u64,
+    /// Evaluate every N steps instead of once an epoch
+    #[arg(long, value_name = "N")]
+    eval_steps: usize,
+    /// Save the training state every N steps, besides after each evaluation
+    #[arg(long, value_name = "N")]
+    save_steps: usize,
+    /// Write a line of metrics every N steps [default: 10]
+    #[arg(long, value_name = "N")]
+    logging_steps: usize,
+    /// Stop after N evaluations without a better score
+    #[arg(long, value_name = "N")]
+    early_stopping: usize,
+    /// Which weights the run ends with: best or last [default: best]
+    #[arg(long, value_parser = keep)]
+    keep: Keep,
+}
+
+/// Values by module name or expression.
+pub(crate) type Pattern<V> = BTreeMap<String, V>;
+
+impl TrainOptions {
+    /// Reads a TOML file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// The file, the line, and for an unknown key the nearest one.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = peft::core::store::read(path)?;
+        let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{}: not UTF-8 text", path.display()))?;
+        let mut options: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let message = error.message().lines().next().unwrap_or_default().to_string();
+            let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            let reason = match unknown {
+                Some(key) => format!("no option is called `{key}`; {}", nearest(key)),
+                None => message,
+            };
+            anyhow::anyhow!("{}: line {line}: {reason}", path.display())
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let relative = |given: PathBuf| if given.is_relative() { folder.join(given) } else { given };
+        options.train = options.train.map(relative);
+        options.valid = options.valid.map(relative);
+        // A model is a folder beside the file, or else a hub id.
+        options.model = options.model.map(|model| {
+            let beside = folder.join(&model);
+            if beside.is_dir() { beside.to_string_lossy().into_owned() } else { model }
+        });
+        Ok(options)
+    }
+
+    /// The options as TOML, for the run folder.
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).context("the configuration does not serialise")
+    }
+
+    /// Every option that has a default set to it, paths made absolute: what a run folder records.
+    ///
+    /// # Errors
+    /// A missing model or training file; a value that makes no sense.
+    pub(crate) fn resolve(self) -> Result<Self> {
+        let Some(model) = self.model.clone() else {
+            bail!("--model: name the base model, a folder or a hub id (or give --config)");
+        };
+        let Some(train) = self.train.clone() else {
+            bail!("--train: name a file of training rows (or give --config)");
+        };
+        let defaults = Settings::default();
+        let model = match Path::new(&model).is_dir() {
+            true => absolute(Path::new(&model)).to_string_lossy().into_owned(),
+            false => model,
+        };
+        let this = Self {
+            output: Some(self.output.clone().unwrap_or_else(|| default_output(&model, &train))),
+            model: Some(model),
+            train: Some(absolute(&train)),
+            valid: self.valid.as_deref().map(absolute),
+            valid_split: match self.valid {
+                Some(_) => None,
+                None => Some(self.valid_split.unwrap_or(0.1)),
+            },
+            task: self.task.or(Some(Target::Single)),
+            max_length: self.max_length.or(Some(128)),
+            method: self.method.clone().or(Some("lora".into())),
+            r: self.r.or(Some(8)),
+            lora_alpha: self.lora_alpha.or(Some(16.0)),
+            lora_dropout: self.lora_dropout.or(Some(0.1)),
+            epochs: self.epochs.or(Some(defaults.epochs)),
+            batch_size: self.batch_size.or(Some(defaults.batch_size)),
+            eval_batch_size: self.eval_batch_size.or(Some(defaults.eval_batch_size)),
+            gradient_accumulation: self.gradient_accumulation.or(Some(defaults.gradient_accumulation)),
+            learning_rate: self.learning_rate.or(Some(defaults.learning_rate)),
+            schedule: self.schedule.or(Some(defaults.schedule)),
+            warmup_ratio: self.warmup_ratio.or(Some(defaults.warmup_ratio)),
+            weight_decay: self.weight_decay.or(Some(defaults.weight_decay)),
+            max_grad_norm: self.max_grad_norm.or(Some(defaults.max_grad_norm)),
+            seed: self.seed.or(Some(defaults.seed)),
+            logging_steps: self.logging_steps.or(Some(defaults.logging_steps)),
+            keep: self.keep.or(Some(defaults.keep)),
+            ..self
+        };
+        this.settings().validate()?;
+        this.lora().validate()?;
+        if this.max_length.is_some_and(|n| n < 4) {
+            bail!("max_length: must be at least 4, for the special tokens and a word");
+        }
+        if this.valid_split.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
+            bail!("valid_split: must lie between 0 and 1");
+        }
+        Ok(this)
+    }
+
+    /// The trainer's numbers.
+    pub(crate) fn settings(&self) -> Settings {
+        let d = Settings::default();
+        Settings {
+            epochs: self.epochs.unwrap_or(d.epochs),
+            batch_size: self.batch_size.unwrap_or(d.batch_size),
+            eval_batch_size: self.eval_batch_size.unwrap_or(d.eval_batch_size),
+            max_tokens: self.max_tokens,
+            gradient_accumulation: self.gradient_accumulation.unwrap_or(d.gradient_accumulation),
+            learning_rate: self.learning_rate.unwrap_or(d.learning_rate),
+            schedule: self.schedule.unwrap_or(d.schedule),
+            warmup_ratio: self.warmup_ratio.unwrap_or(d.warmup_ratio),
+            weight_decay: self.weight_decay.unwrap_or(d.weight_decay),
+            max_grad_norm: self.max_grad_norm.unwrap_or(d.max_grad_norm),
+            seed: self.seed.unwrap_or(d.seed),
+            eval_steps: self.eval_steps,
+            save_steps: self.save_steps,
+            logging_steps: self.logging_steps.unwrap_or(d.logging_steps),
+            early_stopping: self.early_stopping,
+            keep: self.keep.unwrap_or(d.keep),
+        }
+    }
+
+    /// LoRA's configuration, without what depends on the model.
+    pub(crate) fn lora(&self) -> LoraConfig {
+        let d = LoraConfig::default();
+        LoraConfig {
+            rank: self.r.unwrap_or(d.rank),
+            alpha: self.lora_alpha.unwrap_or(d.alpha),
+            dropout: self.lora_dropout.unwrap_or(d.dropout),
+            target_modules: self.target_modules.clone(),
+            exclude_modules: self.exclude_modules.clone(),
+            bias: self.bias.unwrap_or_default(),
+            use_rslora: self.use_rslora.unwrap_or(false),
+            modules_to_save: self.modules_to_save.as_ref().map(|names| names.as_slice().to_vec()),
+            init_lora_weights: self.init_lora_weights.clone().unwrap_or(d.init_lora_weights),
+            layers_to_transform: self.layers_to_transform.clone(),
+            layers_pattern: self.layers_pattern.clone(),
+            rank_pattern: self.rank_pattern.clone().unwrap_or_default(),
+            alpha_pattern: self.alpha_pattern.clone().unwrap_or_default(),
+            other: d.other,
+        }
+    }
+
+    /// How the data files are read.
+    pub(crate) fn data(&self) -> DataOptions {
+        DataOptions {
+            text_column: self.text_column.clone(),
+            pair_column: self.pair_column.clone(),
+            label_column: self.label_column.clone(),
+            no_header: self.no_header,
+            quotes: self.quotes,
+            no_quotes: self.no_quotes,
+        }
+    }
+}
+
+fn nearest(key: &str) -> String {
+    let mut keys = TrainOptions::KEYS.to_vec();
+    keys.sort_by_key(|known| strsim::damerau_levenshtein(key, known));
+    format!("the nearest are {}", keys[..3].join(", "))
+}
+
+/// `runs/<model>-<data>`, numbered from the second on.
+fn default_output(model: &str, train: &Path) -> PathBuf {
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = train.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let data = match stem.as_str() {
+        "train" => train.parent().map(last).filter(|name| !name.is_empty()).unwrap_or(stem),
+        _ => stem,
+    };
+    let name = format!("{}-{data}", last(Path::new(model)));
+    let numbered = |n: usize| PathBuf::from("runs").join(if n == 1 { name.clone() } else { format!("{name}-{n}") });
+    (1..).map(numbered).find(|folder| !folder.exists()).unwrap_or_default()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn target(given: &str) -> Result<Target, String> {
+    word(given, "single, multi or regression")
+}
+
+fn bias(given: &str) -> Result<Bias, String> {
+    word(given, "none, all or lora_only")
+}
+
+fn keep(given: &str) -> Result<Keep, String> {
+    word(given, "best or last")
+}
+
+/// A value that serialises to one word.
+fn word<T: for<'de> Deserialize<'de>>(given: &str, choices: &str) -> Result<T, String> {
+    serde_json::from_value(given.into()).map_err(|_| format!("choose {choices}"))
+}
+
+fn init(given: &str) -> Result<Init, String> {
+    match given {
+        "true" => Ok(Init::Standard(true)),
+        "false" => Ok(Init::Standard(false)),
+        "gaussian" => Ok(Init::Named(given.to_string())),
+        _ => Err("choose true, false or gaussian".to_string()),
+    }
+}
+
+/// Names with commas between, or one regular expression: whatever holds a character that no name has.
+fn targets(given: &str) -> Result<Targets, String> {
+    let expression = given.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$', '{']);
+    Ok(match expression || given.eq_ignore_ascii_case(peft::core::targets::ALL_LINEAR) {
+        true => Targets::Pattern(given.to_string()),
+        false => Targets::List(split(given).collect()),
+    })
+}
+
+fn names(given: &str) -> Result<OneOrMany<String>, String> {
+    Ok(OneOrMany::Many(split(given).collect()))
+}
+
+fn indices(given: &str) -> Result<OneOrMany<usize>, String> {
+    let index = |part: String| part.parse().map_err(|_| format!("`{part}` is no layer index"));
+    split(given).map(index).collect::<Result<_, _>>().map(OneOrMany::Many)
+}
+
+fn pattern<V: std::str::FromStr>(given: &str) -> Result<Pattern<V>, String> {
+    let entry = |part: String| match part.split_once('=').map(|(name, value)| (name.to_string(), value.parse())) {
+        Some((name, Ok(value))) => Ok((name, value)),
+        _ => Err(format!("`{part}` is not name=number")),
+    };
+    split(given).map(entry).collect()
+}
+
+fn split(given: &str) -> impl Iterator<Item = String> {
+    given.split(',').map(|part| part.trim().to_string()).filter(|part| !part.is_empty())
+}

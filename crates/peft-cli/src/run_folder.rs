@@ -1,0 +1,119 @@
+//! What a run folder holds, and who may write there.
+//!
+//! `config.toml` (the resolved options), `labels.json`, the tokenizer's files, `metrics.jsonl`, `checkpoints/` and, at
+//! the end, the adapter in the reference's layout. `config.toml` is written last of the files that a run begins
+//! with: a folder that has it holds a run that can be continued.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use peft::core::file::{CONFIG as ADAPTER_CONFIG, WEIGHTS as ADAPTER_WEIGHTS};
+use peft::core::store::{read, write_atomic};
+use peft_data::Labels;
+use peft_trainer::METRICS;
+
+use crate::options::TrainOptions;
+
+const OPTIONS: &str = "config.toml";
+const LABELS: &str = "labels.json";
+const LOCK: &str = ".lock";
+
+/// A run folder that this process alone writes to.
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    /// Held as long as the process lives; the system releases it however that ends.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Takes `path` for a new run.
+    ///
+    /// # Errors
+    /// If it holds a run, or files of something else, or cannot be written.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        if path.join(OPTIONS).exists() {
+            bail!(
+                "{}: this folder holds another run; continue it with --resume {0}, or choose another --output",
+                path.display()
+            );
+        }
+        fs::create_dir_all(path).map_err(|error| peft::core::Error::io(path, error))?;
+        for entry in fs::read_dir(path).map_err(|error| peft::core::Error::io(path, error))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !is_ours(&name) {
+                bail!("{}: the folder is not empty (`{name}`); choose another --output", path.display());
+            }
+        }
+        Self::lock(path)
+    }
+
+    /// Takes up the run in `path`.
+    ///
+    /// # Errors
+    /// If there is none, or another process is at it.
+    pub(crate) fn resume(path: &Path) -> Result<(Self, TrainOptions)> {
+        if !path.join(OPTIONS).exists() {
+            bail!("{}: no run to resume here (no {OPTIONS}); start it with --config or --train", path.display());
+        }
+        let folder = Self::lock(path)?;
+        let options = TrainOptions::read(&path.join(OPTIONS))?;
+        Ok((folder, TrainOptions { output: Some(path.to_path_buf()), ..options }))
+    }
+
+    fn lock(path: &Path) -> Result<Self> {
+        let file = path.join(LOCK);
+        let lock = File::create(&file).map_err(|error| peft::core::Error::io(&file, error))?;
+        if lock.try_lock().is_err() {
+            bail!("{}: another process is training in this folder; wait for it or choose another --output", path.display());
+        }
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Records what the run begins with, the options last.
+    pub(crate) fn begin(&self, options: &TrainOptions, labels: Option<&Labels>, encoder: &peft_data::Encoder) -> Result<()> {
+        encoder.save(&self.path)?;
+        if let Some(labels) = labels {
+            let bytes = serde_json::to_vec_pretty(labels).context("labels serialise")?;
+            write_atomic(&self.path.join(LABELS), &bytes)?;
+        }
+        write_atomic(&self.path.join(OPTIONS), options.to_toml()?.as_bytes())?;
+        Ok(())
+    }
+
+    /// Makes the adapter of `checkpoint` the run's own. The weights first: a folder with a configuration is whole.
+    pub(crate) fn finish(&self, checkpoint: &Path) -> Result<u64> {
+        let weights = read(&checkpoint.join(ADAPTER_WEIGHTS))?;
+        write_atomic(&self.path.join(ADAPTER_WEIGHTS), &weights)?;
+        let config = read(&checkpoint.join(ADAPTER_CONFIG))?;
+        write_atomic(&self.path.join(ADAPTER_CONFIG), &config)?;
+        Ok(weights.len() as u64)
+    }
+}
+
+/// Files that an attempt which died before it began properly may have left.
+fn is_ours(name: &str) -> bool {
+    let tokenizer = name.starts_with("tokenizer") || name == "vocab.txt" || name == "special_tokens_map.json";
+    tokenizer || name == LABELS || name == METRICS || name == LOCK || (name.starts_with('.') && name.ends_with(".tmp"))
+}
+
+/// The options a run was begun with, if `folder` holds one.
+pub(crate) fn options_of(folder: &Path) -> Result<Option<TrainOptions>> {
+    let path = folder.join(OPTIONS);
+    if path.exists() { TrainOptions::read(&path).map(Some) } else { Ok(None) }
+}
+
+/// The labels that travel with an adapter, if any do.
+pub(crate) fn labels_of(folder: &Path) -> Result<Option<Labels>> {
+    let path = folder.join(LABELS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let labels = serde_json::from_slice(&read(&path)?);
+    labels.map(Some).with_context(|| format!("{}: no valid labels", path.display()))
+}

@@ -1,0 +1,85 @@
+//! An adapter on its base, ready to score texts: what `eval` and `predict` share.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use burn::prelude::*;
+use peft::core::{Adapter, Frozen};
+use peft::models::bert::{BertConfig, BertForSequenceClassification};
+use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
+use peft_data::{Encoder, Labels, Target};
+
+use crate::hub::{self, Need};
+use crate::options::TrainOptions;
+use crate::run_folder::{labels_of, options_of};
+
+/// An adapter, its base, its tokenizer and the names of its labels.
+pub(crate) struct Scorer {
+    pub(crate) bert: Frozen<BertForSequenceClassification>,
+    pub(crate) adapter: Adapter<AnyMethod>,
+    pub(crate) encoder: Encoder,
+    pub(crate) target: Target,
+    pub(crate) labels: Option<Labels>,
+    pub(crate) outputs: usize,
+    /// The options of the run, where the folder is one.
+    pub(crate) options: TrainOptions,
+}
+
+impl Scorer {
+    /// Loads the adapter in `folder` (a run, one of its checkpoints, or any PEFT folder) on `model`, by default the
+    /// one it was trained on.
+    ///
+    /// # Errors
+    /// A missing or damaged file, a base that does not fit, an unfinished run.
+    pub(crate) fn load(folder: &Path, model: Option<&str>, device: &Device) -> Result<Self> {
+        // A checkpoint lies two folders below the run that its tokenizer and labels are in.
+        let run = match folder.parent().and_then(Path::parent) {
+            Some(run) if !folder.join("config.toml").exists() && run.join("config.toml").exists() => run,
+            _ => folder,
+        };
+        let options = options_of(run)?;
+        if let Some(options) = &options
+            && !folder.join(peft::core::file::CONFIG).exists()
+        {
+            let run = options.output.as_deref().unwrap_or(folder).display();
+            bail!("{}: the run is not finished; continue it with: peft train --resume {run}", folder.display());
+        }
+        let (config, file) = read_adapter(folder)?;
+        let named = file.config.get("base_model_name_or_path").and_then(|name| name.as_str());
+        let Some(name) = model.or(named) else {
+            bail!("{}: does not say what model it was trained on; name it with --model", folder.display());
+        };
+        let revision = options.as_ref().and_then(|options| options.revision.as_deref()).filter(|_| model.is_none());
+        let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
+        let outputs = file.tensors.get("classifier.weight").map(|weight| weight.shape()[0]);
+        let bert = BertForSequenceClassification::from_folder(&base, outputs, device)?.module;
+        let (_, adapter) = load_adapter(&bert, folder)?;
+        let labels = labels_of(run)?;
+        let options = options.unwrap_or_default();
+        let target = options.task.unwrap_or(if outputs == Some(1) { Target::Regression } else { Target::Single });
+        let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
+        let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
+        let encoder = Encoder::from_folder(tokenizer, options.max_length.unwrap_or(positions))?;
+        let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
+        let labels = match (labels, target) {
+            (labels @ Some(_), _) => labels,
+            (None, Target::Regression) => None,
+            // The reference's own names for what nobody named.
+            (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
+        };
+        unknown(&config);
+        Ok(Self { bert: Frozen::new(bert), adapter, encoder, target, labels, outputs, options })
+    }
+
+    /// The id that pads.
+    pub(crate) fn pad_id(&self) -> u32 {
+        self.encoder.pad_id().unwrap_or(0)
+    }
+}
+
+fn unknown(config: &AnyConfig) {
+    let fields = config.unknown_fields();
+    if !fields.is_empty() {
+        eprintln!("warning: fields of a newer version are kept but have no effect: {}", fields.join(", "));
+    }
+}

@@ -1,0 +1,240 @@
+//! `peft train`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use burn::prelude::*;
+use burn::train::Interrupter;
+use burn::train::renderer::MetricsRenderer;
+use peft::lora::LoraConfig;
+use peft::models::Loaded;
+use peft::models::bert::{BertConfig, BertForSequenceClassification};
+use peft::{AnyConfig, default_targets, save_adapter};
+use peft_data::{Columns, Encoder, Examples, Labels, Table, Target};
+use peft_trainer::progress::ProgressHandle;
+use peft_trainer::{Outcome, Plan, Rows, Trainee, outputs, train};
+use serde_json::json;
+
+use crate::cli::TrainArgs;
+use crate::hub::{self, Need};
+use crate::options::TrainOptions;
+use crate::run_folder::{RunFolder, labels_of};
+
+pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
+    let (folder, options, resumed) = match &args.resume {
+        Some(path) => {
+            if args.options != TrainOptions::default() {
+                bail!("--resume continues a run with the options it was begun with; leave the other options out");
+            }
+            let (folder, options) = RunFolder::resume(path)?;
+            (Some(folder), options, true)
+        }
+        None => {
+            let file = args.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
+            (None, args.options.over(file).resolve()?, false)
+        }
+    };
+    let session = Session::open(&options, folder.as_ref().map(RunFolder::path))?;
+    // The folder is touched only now: bad input leaves no trace.
+    let folder = match folder {
+        Some(folder) => folder,
+        None => RunFolder::create(&options.output.clone().unwrap_or_default())?,
+    };
+    session.train(&folder, resumed, args.tui, device)
+}
+
+/// A run's input, read and checked.
+struct Session<'a> {
+    options: &'a TrainOptions,
+    model: PathBuf,
+    target: Target,
+    labels: Option<Labels>,
+    encoder: Encoder,
+    train: Rows,
+    valid: Rows,
+}
+
+impl<'a> Session<'a> {
+    /// Reads the data; `run` is the folder of a run that is resumed.
+    fn open(options: &'a TrainOptions, run: Option<&Path>) -> Result<Self> {
+        let name = options.model.as_deref().unwrap_or_default();
+        let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
+        let config = BertConfig::from_folder(&model)?;
+        let max_length = options.max_length.unwrap_or(128);
+        if max_length > config.max_position_embeddings {
+            bail!("max_length: {max_length} is more than the model's {} positions", config.max_position_embeddings);
+        }
+        let target = options.task.unwrap_or(Target::Single);
+        let data = options.data();
+        let read = |path: &Path, labels: Option<&Labels>| -> Result<Examples> {
+            let table = Table::read(path, &data.reading())?;
+            let columns = Columns::resolve(&table, &data.names(), Some(target))?;
+            let examples = Examples::from_table(&table, &columns, target, labels)?;
+            eprintln!("{}: {} rows, {columns}", path.display(), examples.len());
+            Ok(examples)
+        };
+        let known = run.map(labels_of).transpose()?.flatten();
+        let train = read(options.train.as_deref().unwrap_or(Path::new("")), known.as_ref())?;
+        let labels = train.labels.clone();
+        if target == Target::Single && labels.as_ref().is_some_and(|labels| labels.len() < 2) {
+            bail!("{}: all rows have the same label; there is nothing to learn", train.path.display());
+        }
+        let (train, valid) = match &options.valid {
+            Some(path) => (train, read(path, labels.as_ref())?),
+            None => train.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
+        };
+        let encoder = Encoder::from_folder(run.unwrap_or(&model), max_length)?;
+        if encoder.vocab_size() > config.vocab_size {
+            bail!(
+                "{}: the tokenizer has {} tokens, the model {}; they do not belong together",
+                model.display(),
+                encoder.vocab_size(),
+                config.vocab_size
+            );
+        }
+        let outputs = outputs(target, labels.as_ref().map_or(1, Labels::len));
+        let (train, valid) = (Rows::new(&train, &encoder, outputs)?, Rows::new(&valid, &encoder, outputs)?);
+        Ok(Self { options, model, target, labels, encoder, train, valid })
+    }
+
+    fn outputs(&self) -> usize {
+        outputs(self.target, self.labels.as_ref().map_or(1, Labels::len))
+    }
+
+    fn train(self, folder: &RunFolder, resumed: bool, tui: bool, device: &Device) -> Result<()> {
+        let (device, settings) = (device.clone().autodiff(), self.options.settings());
+        device.seed(settings.seed);
+        let Loaded { module: bert, fresh, .. } =
+            BertForSequenceClassification::from_folder(&self.model, Some(self.outputs()), &device)?;
+        let config = self.adapter_config(&fresh);
+        let adapter = config.init(&bert)?;
+        if !resumed {
+            folder.begin(self.options, self.labels.as_ref(), &self.encoder)?;
+        }
+        let base = bert.num_params();
+        let trainee = Trainee::new(bert, adapter);
+        let trained = trainee.num_params();
+        eprintln!(
+            "{} on {}: training {} of {} parameters ({:.2} %), new: {}",
+            trainee_kind(&config),
+            self.options.model.as_deref().unwrap_or_default(),
+            thousands(trained),
+            thousands(base + trained),
+            100.0 * trained as f64 / (base + trained) as f64,
+            modules(&fresh),
+        );
+        let interrupter = Interrupter::new();
+        let progress = if tui { ProgressHandle::silent() } else { ProgressHandle::auto() };
+        let outcome = train(Plan {
+            renderer: renderer(tui, &progress, &interrupter)?,
+            trainee,
+            settings,
+            target: self.target,
+            outputs: self.outputs(),
+            train: self.train,
+            valid: self.valid,
+            folder: folder.path(),
+            save: Arc::new(move |adapter, path| save_adapter(adapter, &config, path)),
+            progress: progress.clone(),
+            interrupter,
+        })?;
+        progress.finish();
+        conclude(folder, &outcome, trained, base + trained)
+    }
+
+    /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
+    /// hold is new, and so must be trained and saved.
+    fn adapter_config(&self, fresh: &[String]) -> AnyConfig {
+        let mut lora: LoraConfig = self.options.lora();
+        lora.target_modules = lora.target_modules.or_else(|| default_targets("LORA", "bert"));
+        let mut saved = lora.modules_to_save.take().unwrap_or_default();
+        for module in ["classifier"].into_iter().chain(fresh.iter().filter_map(|name| module_of(name))) {
+            if !saved.iter().any(|name| name == module) {
+                saved.push(module.to_string());
+            }
+        }
+        lora.modules_to_save = Some(saved);
+        lora.other.insert("task_type".into(), json!("SEQ_CLS"));
+        lora.other.insert("base_model_name_or_path".into(), json!(self.options.model));
+        AnyConfig::Lora(lora)
+    }
+}
+
+/// The module that a parameter of a head belongs to: `pooler` for `bert.pooler.dense.weight`.
+fn module_of(name: &str) -> Option<&str> {
+    name.trim_start_matches("bert.").split('.').next()
+}
+
+fn modules(fresh: &[String]) -> String {
+    let mut modules: Vec<&str> = fresh.iter().filter_map(|name| module_of(name)).collect();
+    modules.dedup();
+    if modules.is_empty() { "nothing".to_string() } else { modules.join(", ") }
+}
+
+fn trainee_kind(config: &AnyConfig) -> String {
+    match config {
+        AnyConfig::Lora(lora) => format!("LoRA r={} alpha={}", lora.rank, lora.alpha),
+    }
+}
+
+fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> Result<Box<dyn MetricsRenderer>> {
+    if !tui {
+        return Ok(Box::new(progress.renderer()));
+    }
+    if !std::io::stdout().is_terminal() {
+        bail!("--tui: standard output is no terminal; leave --tui out");
+    }
+    Ok(Box::new(burn::train::renderer::tui::TuiMetricsRendererWrapper::new(interrupter.clone(), None)))
+}
+
+/// Puts the chosen adapter in its place and says what was reached.
+fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -> Result<()> {
+    let Outcome { state, chosen, checkpoint, total_steps } = outcome;
+    let run = folder.path().display();
+    if !state.finished {
+        println!("stopped at step {} of {total_steps}; continue with: peft train --resume {run}", state.step);
+        return Ok(());
+    }
+    let bytes = folder.finish(checkpoint)?;
+    if let Some(round) = chosen {
+        let scores: Vec<String> = round.scores.iter().map(|(name, score)| format!("{name} {score:.3}")).collect();
+        println!("{}, loss {:.3}, at step {} of {total_steps}", scores.join(", "), round.loss, round.step);
+    }
+    println!(
+        "trained {} of {} parameters ({:.2} %) in {}",
+        thousands(trained),
+        thousands(all),
+        100.0 * trained as f64 / all as f64,
+        peft_trainer::progress::duration(std::time::Duration::from_secs_f64(state.seconds)),
+    );
+    println!("adapter: {run} ({:.1} MB)", bytes as f64 / 1e6);
+    println!("use it:  cargo xtask predict --adapter {run} \"a text to label\"");
+    Ok(())
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_modules_read_well() {
+        assert_eq!((thousands(0), thousands(999), thousands(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!(module_of("bert.pooler.dense.weight"), Some("pooler"));
+        assert_eq!(module_of("classifier.bias"), Some("classifier"));
+    }
+}

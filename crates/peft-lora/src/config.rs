@@ -1,0 +1,255 @@
+//! `LoraConfig`: the fields of the reference's `adapter_config.json`, with its names and defaults.
+
+use std::collections::BTreeMap;
+
+use peft_core::targets::{OneOrMany, Targets};
+use peft_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Configuration of LoRA (Hu et al. 2021, arXiv:2106.09685).
+///
+/// Serialises to the fields that Hugging Face PEFT 0.21 writes; the Rust names are the field's long ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoraConfig {
+    /// r, the rank of the update.
+    #[serde(rename = "r")]
+    pub rank: usize,
+    /// α: the update is scaled by α/r.
+    #[serde(rename = "lora_alpha")]
+    pub alpha: f64,
+    /// Dropout on the input of the low-rank path, in training.
+    #[serde(rename = "lora_dropout")]
+    pub dropout: f64,
+    /// The modules to adapt. `None` leaves the choice to whoever knows the model.
+    pub target_modules: Option<Targets>,
+    /// Modules to leave alone although they are targets.
+    pub exclude_modules: Option<Targets>,
+    /// Which biases of the base are trained too.
+    pub bias: Bias,
+    /// Scale by α/√r instead of α/r (Kalajdzievski 2023, arXiv:2312.03732).
+    pub use_rslora: bool,
+    /// Modules of the base that are trained and saved whole, such as a new head.
+    pub modules_to_save: Option<Vec<String>>,
+    /// How the factors start.
+    pub init_lora_weights: Init,
+    /// Adapt only layers of these indices.
+    pub layers_to_transform: Option<OneOrMany<usize>>,
+    /// The name of the list whose index `layers_to_transform` counts.
+    pub layers_pattern: Option<OneOrMany<String>>,
+    /// Ranks that differ from `rank`, by module name or expression; the first match counts.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Alphas that differ from `alpha`, likewise.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Every other field of the file, kept as it is.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Which biases of the base are trained with the adapter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bias {
+    /// None.
+    #[default]
+    None,
+    /// Those of every module outside `modules_to_save`.
+    All,
+    /// Those of the adapted modules.
+    LoraOnly,
+}
+
+/// How the factors start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Init {
+    /// `true`: A Kaiming-uniform with a = √5, B zero. `false`: both Kaiming-uniform, which is no identity.
+    Standard(bool),
+    /// `gaussian`: A normal with standard deviation 1/r, B zero.
+    Named(String),
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 8.0,
+            dropout: 0.0,
+            target_modules: None,
+            exclude_modules: None,
+            bias: Bias::None,
+            use_rslora: false,
+            modules_to_save: None,
+            init_lora_weights: Init::Standard(true),
+            layers_to_transform: None,
+            layers_pattern: None,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            other: Map::new(),
+        }
+    }
+}
+
+/// Fields of the reference's file that change what is computed and that this version does not compute, with the
+/// values under which they change nothing.
+const UNSUPPORTED: [&str; 17] = [
+    "use_dora",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "fan_in_fan_out",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "corda_config",
+    "eva_config",
+    "kasa_config",
+    "lora_ga_config",
+    "monteclora_config",
+    "velora_config",
+    "megatron_config",
+];
+
+/// Fields that are written for other readers and change nothing here.
+const INERT: [(&str, fn() -> Value); 12] = [
+    ("auto_mapping", || Value::Null),
+    ("base_model_name_or_path", || Value::Null),
+    ("ensure_weight_tying", || Value::Bool(false)),
+    ("inference_mode", || Value::Bool(true)),
+    ("loftq_config", || Value::Object(Map::new())),
+    ("megatron_core", || "megatron.core".into()),
+    ("peft_type", || "LORA".into()),
+    ("peft_version", || "0.21.2".into()),
+    ("qalora_group_size", || 16.into()),
+    ("revision", || Value::Null),
+    ("task_type", || Value::Null),
+    ("runtime_config", || Value::Null),
+];
+
+impl LoraConfig {
+    /// Rank `rank`, everything else at its default.
+    pub fn new(rank: usize) -> Self {
+        Self { rank, ..Self::default() }
+    }
+
+    /// Sets α.
+    pub fn with_alpha(self, alpha: f64) -> Self {
+        Self { alpha, ..self }
+    }
+
+    /// Sets the dropout on the low-rank path's input.
+    pub fn with_dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// Sets the modules to adapt, by name or dotted suffix.
+    pub fn with_target_modules<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        Self { target_modules: Some(Targets::List(names)), ..self }
+    }
+
+    /// Sets the modules to train and save whole.
+    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Reads the fields of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a
+    /// `peft_type` that is not LoRA.
+    pub fn from_json(mut fields: Map<String, Value>) -> Result<Self> {
+        let kind = fields.get("peft_type").and_then(Value::as_str).unwrap_or("LORA");
+        if kind != "LORA" {
+            return Err(Error::config("peft_type", format!("`{kind}` is not LoRA")));
+        }
+        // The reference writes null for an empty pattern in some versions.
+        for field in ["rank_pattern", "alpha_pattern"] {
+            if fields.get(field) == Some(&Value::Null) {
+                fields.remove(field);
+            }
+        }
+        for field in ["r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "use_rslora",
+            "modules_to_save", "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern",
+            "alpha_pattern"]
+        {
+            // Field by field first: serde's flattened errors do not say where.
+            let Some(value) = fields.get(field) else { continue };
+            let one = Map::from_iter([(field.to_string(), value.clone())]);
+            serde_json::from_value::<Self>(Value::Object(one))
+                .map_err(|_| Error::config(field, format!("{value} is not a value it can have")))?;
+        }
+        let config: Self = serde_json::from_value(Value::Object(fields)).map_err(|e| Error::config("adapter_config.json", e.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// All fields of an `adapter_config.json`, in the reference's form.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else {
+            unreachable!("a struct serialises to an object")
+        };
+        for field in UNSUPPORTED {
+            let neutral = if field.starts_with("use_q") || matches!(field, "use_dora" | "lora_bias" | "fan_in_fan_out") {
+                Value::Bool(false)
+            } else {
+                Value::Null
+            };
+            fields.entry(field).or_insert(neutral);
+        }
+        for (field, value) in INERT.iter().filter(|(field, _)| *field != "runtime_config") {
+            fields.entry(*field).or_insert_with(value);
+        }
+        // The reference's alpha is an integer unless it was given as a fraction.
+        if self.alpha.fract() == 0.0 {
+            fields.insert("lora_alpha".into(), (self.alpha as i64).into());
+        }
+        let whole = |alpha: &f64| if alpha.fract() == 0.0 { (*alpha as i64).into() } else { (*alpha).into() };
+        let alphas: Map<String, Value> = self.alpha_pattern.iter().map(|(k, v)| (k.clone(), whole(v))).collect();
+        fields.insert("alpha_pattern".into(), Value::Object(alphas));
+        fields
+    }
+
+    /// The names of fields this version does not know: of a newer writer, kept but without effect.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
+        let known = |field: &str| UNSUPPORTED.contains(&field) || INERT.iter().any(|(inert, _)| *inert == field);
+        self.other.keys().map(String::as_str).filter(move |field| !known(field))
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field and the values it may have.
+    pub fn validate(&self) -> Result<()> {
+        let ranks = self.rank_pattern.iter().map(|(key, rank)| (format!("rank_pattern.{key}"), *rank));
+        for (field, rank) in std::iter::once(("r".to_string(), self.rank)).chain(ranks) {
+            if rank == 0 {
+                return Err(Error::config(field, "a rank of 0 trains nothing; use 1 or more (8 is usual)"));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::config("lora_dropout", format!("{} is no probability in [0, 1)", self.dropout)));
+        }
+        if let Init::Named(name) = &self.init_lora_weights
+            && name != "gaussian"
+        {
+            return Err(Error::config(
+                "init_lora_weights",
+                format!("`{name}` is not supported by this version; use true, false or \"gaussian\""),
+            ));
+        }
+        let neutral = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            _ => false,
+        };
+        match UNSUPPORTED.iter().find(|field| self.other.get(**field).is_some_and(|v| !neutral(v))) {
+            Some(field) => Err(Error::config(*field, "not supported by this version; the adapter would compute something else without it")),
+            None => Ok(()),
+        }
+    }
+}

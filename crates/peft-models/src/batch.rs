@@ -1,0 +1,31 @@
+//! What a model reads: a batch of token ids.
+
+use burn::prelude::*;
+
+/// Token ids of several texts, padded to one length.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// `[batch, seq]`.
+    pub input_ids: Tensor<2, Int>,
+    /// One where a token is, zero where padding is, `[batch, seq]`.
+    pub attention_mask: Tensor<2, Int>,
+    /// The segment of each token, `[batch, seq]`.
+    pub token_type_ids: Tensor<2, Int>,
+}
+
+impl Batch {
+    /// A batch of `rows` texts from row-major values of length `rows × width`.
+    ///
+    /// # Panics
+    /// If the three do not have `rows × width` values.
+    pub fn new(ids: Vec<i64>, types: Vec<i64>, mask: Vec<i64>, rows: usize, device: &Device) -> Self {
+        let width = ids.len() / rows.max(1);
+        let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [rows, width]), device);
+        Self { input_ids: tensor(ids), attention_mask: tensor(mask), token_type_ids: tensor(types) }
+    }
+
+    /// Number of texts.
+    pub fn rows(&self) -> usize {
+        self.input_ids.dims()[0]
+    }
+}

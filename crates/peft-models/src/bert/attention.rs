@@ -1,0 +1,106 @@
+//! Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762) with room for a prefix.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig};
+use burn::prelude::*;
+use burn::tensor::activation::softmax;
+use peft_core::nn::{LayerNorm, Linear};
+use peft_core::{Hooks, Scope, Site, SiteKind, Sublayer};
+
+use super::config::BertConfig;
+use crate::mask::AttentionMask;
+
+/// Self-attention and its output block.
+#[derive(Module, Debug)]
+pub(super) struct BertAttention {
+    self_attention: BertSelfAttention,
+    output: BertOutputBlock,
+}
+
+#[derive(Module, Debug)]
+struct BertSelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    dropout: Dropout,
+    n_heads: usize,
+    #[module(skip)]
+    site: Site,
+}
+
+impl BertAttention {
+    pub(super) fn new(config: &BertConfig, scope: &Scope) -> Self {
+        let at = scope.pp("self_attention");
+        let (h, n_heads) = (config.hidden_size, config.num_attention_heads);
+        let self_attention = BertSelfAttention {
+            query: at.linear("query", h, h, true),
+            key: at.linear("key", h, h, true),
+            value: at.linear("value", h, h, true),
+            dropout: DropoutConfig::new(config.attention_probs_dropout_prob).init(),
+            n_heads,
+            site: at.site(SiteKind::Attention { n_heads, d_head: config.head_size() }),
+        };
+        Self { self_attention, output: BertOutputBlock::new(h, config, &scope.pp("output")) }
+    }
+
+    /// Where a prefix enters.
+    pub(super) fn prefix_site(&self) -> &Site {
+        &self.self_attention.site
+    }
+
+    /// `[batch, seq, hidden]`, same shape out.
+    pub(super) fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
+        let h = self.self_attention.forward(&x, mask, hooks);
+        self.output.forward(h, x, hooks)
+    }
+}
+
+impl BertSelfAttention {
+    fn forward(&self, x: &Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
+        let [rows, seq, hidden] = x.dims();
+        let d_head = hidden / self.n_heads;
+        let heads = |layer: &Linear| {
+            layer.forward(x.clone(), hooks).reshape([rows, seq, self.n_heads, d_head]).swap_dims(1, 2)
+        };
+        let (q, mut k, mut v) = (heads(&self.query), heads(&self.key), heads(&self.value));
+        let spans = hooks.prefix_spans(&self.site, rows);
+        if let Some(prefix) = hooks.prefix(&self.site, rows) {
+            k = Tensor::cat(vec![prefix.key, k], 2);
+            v = Tensor::cat(vec![prefix.value, v], 2);
+        }
+        // The scale goes into the query: seq × d_head numbers instead of seq × seq.
+        let scores = (q / (d_head as f64).sqrt()).matmul(k.transpose());
+        let weights = softmax(mask.apply(scores, &spans), 3);
+        let context = self.dropout.forward(weights).matmul(v);
+        context.swap_dims(1, 2).reshape([rows, seq, hidden])
+    }
+}
+
+/// The end of a sublayer: a linear map, dropout, and the normalised sum with the residual.
+#[derive(Module, Debug)]
+pub(super) struct BertOutputBlock {
+    dense: Linear,
+    layer_norm: LayerNorm,
+    dropout: Dropout,
+    #[module(skip)]
+    site: Site,
+}
+
+impl BertOutputBlock {
+    pub(super) fn new(d_in: usize, config: &BertConfig, scope: &Scope) -> Self {
+        Self {
+            dense: scope.linear("dense", d_in, config.hidden_size, true),
+            layer_norm: scope.layer_norm("layer_norm", config.hidden_size, config.layer_norm_eps),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            site: scope.site(SiteKind::Sublayer { d_model: config.hidden_size }),
+        }
+    }
+
+    /// `h`: `[batch, seq, d_in]`; `residual` and the result: `[batch, seq, hidden]`.
+    pub(super) fn forward(&self, h: Tensor<3>, residual: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        let output = self.dropout.forward(self.dense.forward(h, hooks));
+        let at = Sublayer { site: &self.site, output: &output, residual: &residual, norm: Some(&self.layer_norm) };
+        let h = hooks.sublayer(&at, output.clone());
+        self.layer_norm.forward(h + residual, hooks)
+    }
+}

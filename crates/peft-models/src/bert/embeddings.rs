@@ -1,0 +1,88 @@
+//! BERT's input: word, position and segment embeddings, and the virtual tokens a prompt puts in front.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig};
+use burn::prelude::*;
+use peft_core::nn::{Embedding, LayerNorm};
+use peft_core::{Hooks, Scope, Site, SiteKind, Spans};
+
+use super::config::BertConfig;
+use crate::batch::Batch;
+
+/// The sum of three tables, normalised.
+#[derive(Module, Debug)]
+pub struct BertEmbeddings {
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
+    token_type_embeddings: Embedding,
+    layer_norm: LayerNorm,
+    dropout: Dropout,
+    #[module(skip)]
+    input: Site,
+}
+
+/// The embedded input, prompt included.
+pub(super) struct Embedded {
+    /// `[batch, seq, hidden]`, `seq` counting virtual tokens.
+    pub(super) hidden: Tensor<3>,
+    /// One where attention may look, `[batch, seq]`.
+    pub(super) mask: Tensor<2, Int>,
+    /// Virtual tokens in front of the text.
+    pub(super) prompt: Spans,
+}
+
+impl BertEmbeddings {
+    pub(super) fn new(config: &BertConfig, scope: &Scope) -> Self {
+        let h = config.hidden_size;
+        Self {
+            input: scope.site(SiteKind::Input { d_model: h }),
+            word_embeddings: scope.embedding("word_embeddings", config.vocab_size, h),
+            position_embeddings: scope.embedding("position_embeddings", config.max_position_embeddings, h),
+            token_type_embeddings: scope.embedding("token_type_embeddings", config.type_vocab_size, h),
+            layer_norm: scope.layer_norm("layer_norm", h, config.layer_norm_eps),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+        }
+    }
+
+    /// The word embedding table, `[vocabulary, hidden]`.
+    pub fn word_embeddings(&self) -> &Embedding {
+        &self.word_embeddings
+    }
+
+    /// Embeds a batch. `prefix` shifts the positions by as many as it has on a row, as the reference does.
+    pub(super) fn forward(&self, batch: &Batch, prefix: &Spans, hooks: &dyn Hooks) -> Embedded {
+        let [rows, text] = batch.input_ids.dims();
+        let device = batch.input_ids.device();
+        let mut hidden = self.word_embeddings.forward(batch.input_ids.clone(), hooks);
+        let mut mask = batch.attention_mask.clone();
+        let mut types = batch.token_type_ids.clone();
+        let mut spans = Spans::none();
+        if let Some(prompt) = hooks.prompt(&self.input, rows) {
+            let width = prompt.spans.width();
+            hidden = Tensor::cat(vec![prompt.embeddings, hidden], 1);
+            mask = Tensor::cat(vec![prompt.spans.mask(rows, &device), mask], 1);
+            types = Tensor::cat(vec![Tensor::zeros([rows, width], &device), types], 1);
+            spans = prompt.spans;
+        }
+        let positions = positions(rows, text, prefix, &spans, &device);
+        let position = self.position_embeddings.forward(positions, hooks);
+        let segment = self.token_type_embeddings.forward(types, hooks);
+        let hidden = self.layer_norm.forward(hidden + position + segment, hooks);
+        Embedded { hidden: self.dropout.forward(hidden), mask, prompt: spans }
+    }
+}
+
+/// Position ids `[rows, seq]`: consecutive over the virtual tokens a row uses and its text, beginning after its
+/// prefix.
+fn positions(rows: usize, text: usize, prefix: &Spans, prompt: &Spans, device: &Device) -> Tensor<2, Int> {
+    let width = prompt.width() + text;
+    let mut ids = Vec::with_capacity(rows * width);
+    for row in 0..rows {
+        let mut next = if prefix.is_empty() { 0 } else { prefix.len(row) as i32 };
+        for used in prompt.used(row).chain(std::iter::repeat_n(true, text)) {
+            ids.push(next);
+            next += i32::from(used);
+        }
+    }
+    Tensor::from_data(TensorData::new(ids, [rows, width]), device)
+}

@@ -1,0 +1,68 @@
+//! BERT's stack of layers.
+
+use burn::module::Module;
+use burn::prelude::*;
+use peft_core::nn::Linear;
+use peft_core::{Hooks, Scope, Site};
+
+use super::attention::{BertAttention, BertOutputBlock};
+use super::config::{Activation, BertConfig};
+use crate::mask::AttentionMask;
+
+/// L layers.
+#[derive(Module, Debug)]
+pub(super) struct BertEncoder {
+    layer: Vec<BertLayer>,
+}
+
+/// Attention and a feed-forward part.
+#[derive(Module, Debug)]
+pub(super) struct BertLayer {
+    attention: BertAttention,
+    intermediate: BertIntermediate,
+    output: BertOutputBlock,
+}
+
+#[derive(Module, Debug)]
+struct BertIntermediate {
+    dense: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl BertEncoder {
+    pub(super) fn new(config: &BertConfig, scope: &Scope) -> Self {
+        let layers = scope.pp("layer");
+        Self { layer: (0..config.num_hidden_layers).map(|i| BertLayer::new(config, &layers.pp(i))).collect() }
+    }
+
+    /// Where the first layer takes a prefix: its length shifts the positions of the whole model.
+    pub(super) fn first_prefix_site(&self) -> Option<&Site> {
+        self.layer.first().map(|layer| layer.attention.prefix_site())
+    }
+
+    /// `[batch, seq, hidden]`, same shape out.
+    pub(super) fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
+        self.layer.iter().fold(x, |x, layer| layer.forward(x, mask, hooks))
+    }
+}
+
+impl BertLayer {
+    fn new(config: &BertConfig, scope: &Scope) -> Self {
+        let (h, i) = (config.hidden_size, config.intermediate_size);
+        Self {
+            attention: BertAttention::new(config, &scope.pp("attention")),
+            intermediate: BertIntermediate {
+                dense: scope.pp("intermediate").linear("dense", h, i, true),
+                activation: config.hidden_act,
+            },
+            output: BertOutputBlock::new(i, config, &scope.pp("output")),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
+        let x = self.attention.forward(x, mask, hooks);
+        let h = self.intermediate.activation.forward(self.intermediate.dense.forward(x.clone(), hooks));
+        self.output.forward(h, x, hooks)
+    }
+}

@@ -1,0 +1,106 @@
+//! BERT models from checkpoint folders.
+
+use std::path::Path;
+
+use burn::prelude::*;
+use peft_core::Backbone;
+
+use super::config::BertConfig;
+use super::heads::{BertForMaskedLm, BertForSequenceClassification};
+use super::names::{PREFIX, to_reference};
+use crate::checkpoint::{Checkpoint, read_json};
+use crate::error::{Error, Result};
+use crate::load::{Loaded, Rules, load};
+
+const CLASSIFIER: &str = "classifier.weight";
+
+/// A classifier finds its encoder in any BERT checkpoint; a pooler and a head that are not there are new.
+const CLASSIFICATION: Rules = Rules {
+    prefix: PREFIX,
+    ignored: |name| is_position_ids(name) || name.starts_with("cls.") || name.starts_with("prompt_tuning."),
+    fresh: |name| name.starts_with("classifier.") || name.starts_with("bert.pooler."),
+    tied: |_| None,
+    replaced: |_| false,
+};
+
+/// The head of another task, or of other labels, makes room for a new one.
+const NEW_HEAD: Rules = Rules {
+    ignored: |name| (CLASSIFICATION.ignored)(name) || is_head(name),
+    replaced: |name| name.starts_with("classifier."),
+    ..CLASSIFICATION
+};
+
+const MASKED_LM: Rules = Rules {
+    prefix: PREFIX,
+    ignored: |name| {
+        is_position_ids(name) || is_head(name) || name.starts_with("pooler.") || name.starts_with("cls.seq_relationship.")
+            || name == "cls.predictions.bias"
+    },
+    fresh: |name| name.starts_with("cls."),
+    tied: |name| match name {
+        "cls.predictions.decoder.weight" => Some("bert.embeddings.word_embeddings.weight".to_string()),
+        "cls.predictions.decoder.bias" => Some("cls.predictions.bias".to_string()),
+        _ => None,
+    },
+    replaced: |_| false,
+};
+
+fn is_position_ids(name: &str) -> bool {
+    name.ends_with("embeddings.position_ids")
+}
+
+fn is_head(name: &str) -> bool {
+    name.starts_with("classifier.") || name.starts_with("qa_outputs.")
+}
+
+impl BertConfig {
+    /// Reads and checks `config.json` in `folder`.
+    ///
+    /// # Errors
+    /// [`Error`] naming the file and the field.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let config: Self = read_json(&folder.join("config.json"))?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+impl BertForSequenceClassification {
+    /// Loads the checkpoint in `folder` onto `device`, in f32.
+    ///
+    /// With `outputs`, the head is the checkpoint's if it has as many, else a new one; without, the checkpoint's.
+    /// [`Loaded::fresh`] names what is new: it must be trained.
+    ///
+    /// # Errors
+    /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
+    pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        let config = BertConfig::from_folder(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let stored = checkpoint.shape(CLASSIFIER).and_then(|shape| shape.first().copied());
+        let Some(outputs) = outputs.or(stored) else {
+            return Err(Error::file(
+                checkpoint.path(),
+                "has no classification head; train one, or give the adapter that brings it",
+            ));
+        };
+        let rules = if stored == Some(outputs) { CLASSIFICATION } else { NEW_HEAD };
+        let model = Self::new(&config, outputs, device);
+        let sites = model.sites().clone();
+        load(model, &sites, to_reference, &checkpoint, &rules)
+    }
+}
+
+impl BertForMaskedLm {
+    /// Loads the checkpoint in `folder` onto `device`, in f32. A decoder that is not in the file is tied to the
+    /// word embeddings; a transform that is not there is new, and named in [`Loaded::fresh`].
+    ///
+    /// # Errors
+    /// [`Error`] for a missing, damaged or misfitting file.
+    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+        let config = BertConfig::from_folder(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let model = Self::new(&config, device);
+        let sites = model.sites().clone();
+        load(model, &sites, to_reference, &checkpoint, &MASKED_LM)
+    }
+}

@@ -1,0 +1,17 @@
+//! BERT (Devlin et al. 2018, arXiv:1810.04805), as Hugging Face Transformers computes it.
+//!
+//! The module tree mirrors the reference's, so that the names of the two differ by the rules in [`names`] only.
+//! The encoder is post-norm: each sublayer ends in `norm(h + residual)`.
+
+mod attention;
+mod config;
+mod embeddings;
+mod encoder;
+mod heads;
+mod load;
+mod model;
+pub mod names;
+
+pub use config::{Activation, BertConfig};
+pub use heads::{BertForMaskedLm, BertForSequenceClassification};
+pub use model::{BertModel, BertOutput};

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod batch;
+pub mod bert;
+mod checkpoint;
+mod error;
+mod load;
+mod mask;
+mod task;
+
+pub use batch::Batch;
+pub use task::SequenceClassifier;
+pub use checkpoint::*;
+pub use error::{Error, Result};
+pub use load::*;

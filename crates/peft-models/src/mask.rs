@@ -1,0 +1,44 @@
+//! What attention may not look at.
+
+use burn::prelude::*;
+use peft_core::Spans;
+
+/// The mask of a batch, made once per forward pass and extended where a layer has a prefix.
+pub(crate) struct AttentionMask {
+    /// `[batch, seq]`, one where attention may look.
+    visible: Tensor<2, Int>,
+    /// `[batch, 1, 1, prefix + seq]`, true where it may not, for the prefix it was last made for.
+    made: Option<(Spans, Tensor<4, Bool>)>,
+}
+
+impl AttentionMask {
+    /// From `[batch, seq]`, one where a token is.
+    pub(crate) fn new(visible: Tensor<2, Int>) -> Self {
+        Self { visible, made: None }
+    }
+
+    /// Sets what may not be looked at to the lowest finite value, as the reference does: a row that sees
+    /// nothing then gets equal weights instead of NaN. `scores`: `[batch, heads, seq, prefix + seq]`.
+    pub(crate) fn apply(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
+        let hidden = match &self.made {
+            Some((spans, hidden)) if spans == prefix => hidden.clone(),
+            _ => {
+                let hidden = self.make(prefix);
+                self.made = Some((prefix.clone(), hidden.clone()));
+                hidden
+            }
+        };
+        let shape = scores.shape();
+        let lowest = scores.dtype().finfo().map_or(f32::MIN as f64, |info| info.min);
+        scores.mask_fill(hidden.expand(shape), lowest)
+    }
+
+    fn make(&self, prefix: &Spans) -> Tensor<4, Bool> {
+        let [rows, _] = self.visible.dims();
+        let visible = match prefix.is_empty() {
+            true => self.visible.clone(),
+            false => Tensor::cat(vec![prefix.mask(rows, &self.visible.device()), self.visible.clone()], 1),
+        };
+        visible.equal_scalar(0).unsqueeze_dims(&[1, 1])
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod batches;
+pub mod checkpoint;
+pub mod clip;
+mod error;
+mod evaluate;
+pub mod metric_log;
+pub mod metrics;
+mod objective;
+pub mod progress;
+pub mod schedule;
+mod settings;
+mod strategy;
+mod train;
+mod trainee;
+
+pub use batches::{Batches, Cursor, LabelledBatch, Rows, outputs};
+pub use evaluate::{Evaluation, evaluate, predict};
+pub use error::{Error, Result};
+pub use objective::{losses, probabilities};
+pub use settings::{Keep, Settings};
+pub use train::{METRICS, Outcome, Plan, optimizer, train};
+pub use trainee::Trainee;

@@ -1,0 +1,162 @@
+//! A score as burn-train's loop, early stopping and terminal interface want it.
+
+use burn::prelude::*;
+use burn::tensor::TensorReadError;
+use burn::train::metric::{
+    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry, SerializedEntry,
+};
+
+use super::kind::ScoreKind;
+use super::scored::Targets;
+use super::tally::Tally;
+
+/// What a [`Score`] reads of a batch.
+pub struct ScoreInput {
+    /// `[rows, classes]`; `[rows, 1]` for numbers.
+    pub logits: Tensor<2>,
+    /// What they should have been.
+    pub targets: Targets,
+}
+
+/// One [`ScoreKind`] of a split: rows are counted as they come, and the final value is that of all of them.
+///
+/// While the split runs, the value so far costs one pass over the classes; the two correlations have none until the
+/// end. Its burn-train name is [`ScoreKind::name`].
+#[derive(Clone)]
+pub struct Score {
+    kind: ScoreKind,
+    name: MetricName,
+    batch: Tally,
+    split: Tally,
+    /// The split's value as of `compute`.
+    last: f64,
+}
+
+impl Score {
+    /// A score without rows.
+    pub fn new(kind: ScoreKind) -> Self {
+        let name = MetricName::new(kind.name().to_owned());
+        Self { kind, name, batch: Tally::Empty, split: Tally::Empty, last: f64::NAN }
+    }
+
+    /// Which one.
+    pub fn kind(&self) -> ScoreKind {
+        self.kind
+    }
+
+    fn entry(&self, tally: &Tally) -> Option<NumericEntry> {
+        let rows = tally.rows();
+        let value = || NumericEntry::Aggregated { aggregated_value: tally.score(self.kind), count: rows };
+        (rows > 0 && self.kind.runs()).then(value)
+    }
+}
+
+impl Metric for Score {
+    type Input = ScoreInput;
+
+    fn name(&self) -> MetricName {
+        self.name.clone()
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes { unit: None, higher_is_better: self.kind.higher_is_better() }.into()
+    }
+
+    fn update(&mut self, input: &ScoreInput, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
+        let [_, classes] = input.logits.dims();
+        let logits: Vec<f32> = input.logits.clone().try_into_vec_as()?;
+        self.split.add(&logits, classes, &input.targets);
+        if !self.kind.runs() {
+            return Ok(SerializedEntry::not_available(None));
+        }
+        self.batch = Tally::Empty;
+        self.batch.add(&logits, classes, &input.targets);
+        let (value, so_far) = (self.batch.score(self.kind), self.split.score(self.kind));
+        let entry = NumericEntry::Aggregated { aggregated_value: value, count: self.batch.rows() };
+        Ok(SerializedEntry::new(shown(so_far, &format!("{value:.3}")), entry.serialize()))
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        self.last = self.split.score(self.kind);
+        let formatted = shown(self.last, SerializedEntry::NOT_AVAILABLE);
+        Ok(SerializedEntry::new(formatted, self.final_value().serialize()))
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new(self.kind);
+    }
+}
+
+impl Numeric for Score {
+    fn value(&self) -> Option<NumericEntry> {
+        self.entry(&self.batch)
+    }
+
+    fn running_value(&self) -> Option<NumericEntry> {
+        self.entry(&self.split)
+    }
+
+    fn final_value(&self) -> NumericEntry {
+        NumericEntry::Final(self.last)
+    }
+}
+
+/// The wording of burn-train's own metrics.
+fn shown(split: f64, batch: &str) -> String {
+    format!("epoch {split:.3} - batch {batch}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata() -> MetricMetadata {
+        let progress = burn::data::dataloader::Progress::new(1, 1, None);
+        MetricMetadata { progress, iteration: None, lr: None }
+    }
+
+    fn classes(predicted: &[usize], actual: &[usize]) -> ScoreInput {
+        let logits: Vec<f32> = predicted.iter().flat_map(|&class| [0.5, class as f32]).collect();
+        let data = burn::tensor::TensorData::new(logits, [predicted.len(), 2]);
+        ScoreInput { logits: Tensor::from_data(data, &Device::flex()), targets: Targets::Classes(actual.to_vec()) }
+    }
+
+    #[test]
+    fn f1_is_that_of_the_split_not_the_mean_of_its_batches() {
+        let mut score = Score::new(ScoreKind::F1);
+        assert!(score.value().is_none());
+        score.update(&classes(&[0, 0], &[0, 0]), &metadata()).unwrap();
+        let entry = score.update(&classes(&[1, 1, 0], &[1, 0, 1]), &metadata()).unwrap();
+        assert_eq!(entry.formatted, "epoch 0.500 - batch 0.500");
+        score.update(&classes(&[1], &[1]), &metadata()).unwrap();
+        assert_eq!(score.value().unwrap().current(), 1.0);
+        // TP 2, FP 1, FN 1, while the batches' own are 0, 0.5 and 1.
+        assert_eq!(score.running_value().unwrap().current(), 2.0 / 3.0);
+        assert_eq!(score.compute().unwrap().serialized, "0.6666666666666666,final");
+        assert_eq!(score.final_value().current(), 2.0 / 3.0);
+        score.clear();
+        assert!(score.running_value().is_none() && score.final_value().current().is_nan());
+    }
+
+    #[test]
+    fn a_correlation_has_no_value_before_the_end() {
+        let mut score = Score::new(ScoreKind::Pearson);
+        for (predicted, actual) in [([1.0, 2.0], vec![2.0, 4.0]), ([3.0, 4.0], vec![6.0, 8.0])] {
+            let logits = Tensor::<1>::from_floats(predicted, &Device::flex()).reshape([2, 1]);
+            let entry = score.update(&ScoreInput { logits, targets: Targets::Values(actual) }, &metadata()).unwrap();
+            assert!(entry.is_not_available());
+            assert!(score.value().is_none() && score.running_value().is_none());
+        }
+        assert_eq!(score.compute().unwrap().formatted, "epoch 1.000 - batch N/A");
+        assert!((score.final_value().current() - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn half_precision_logits_are_read() {
+        let mut score = Score::new(ScoreKind::Accuracy);
+        let mut input = classes(&[1, 0], &[1, 1]);
+        input.logits = input.logits.cast(burn::tensor::FloatDType::BF16);
+        score.update(&input, &metadata()).unwrap();
+        assert_eq!(score.running_value().unwrap().current(), 0.5);
+    }
+}

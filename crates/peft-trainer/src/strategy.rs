@@ -1,0 +1,345 @@
+//! The training loop: burn-train's, by step instead of by epoch.
+//!
+//! burn-train's own strategies evaluate and save at the end of an epoch and begin at the start of one. This one is
+//! given to it as a custom [`SupervisedLearningStrategy`]: metrics, progress, early stopping and the learner stay
+//! burn-train's; clipping by the global norm, evaluation and checkpoints after any step, and a resumption that
+//! continues in the middle of an epoch are added.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use burn::data::dataloader::{DataLoader, Progress};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::prelude::*;
+use burn::train::metric::store::Split;
+use burn::train::{
+    EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy,
+    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
+};
+use peft_core::{Adapter, Method};
+use peft_models::SequenceClassifier;
+use serde_json::{Map, json};
+
+use crate::batches::{Cursor, LabelledBatch};
+use crate::checkpoint::{Checkpoints, Records, Round, State};
+use crate::clip::{clip_by_global_norm, scale};
+use crate::error::{Error, Result};
+use crate::metric_log::{JsonLines, MetricHistory};
+use crate::metrics::{ScoreKind, Scored};
+use crate::progress::{EvalReport, ProgressHandle, StepReport};
+use crate::settings::Settings;
+use crate::trainee::Trainee;
+
+/// Puts an adapter's own files into a folder.
+pub(crate) type SaveAdapter<P> = Arc<dyn Fn(&Adapter<P>, &Path) -> peft_core::Result<()> + Send + Sync>;
+
+/// The loop, with all it needs beside what burn-train brings.
+pub(crate) struct ByStep<P: Method> {
+    pub(crate) settings: Settings,
+    pub(crate) total_steps: usize,
+    pub(crate) device: Device,
+    pub(crate) cursor: Arc<Cursor>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) state: State,
+    pub(crate) save: SaveAdapter<P>,
+    pub(crate) scores: Vec<ScoreKind>,
+    pub(crate) history: MetricHistory,
+    pub(crate) log: Mutex<JsonLines>,
+    pub(crate) progress: ProgressHandle,
+    /// How the run ended: burn-train's result has no place for it.
+    pub(crate) ended: Arc<Mutex<Option<Result<State>>>>,
+}
+
+type Processor<M, P> = SupervisedTrainingEventProcessor<Trainee<M, P>>;
+
+impl<M, P> SupervisedLearningStrategy<Trainee<M, P>> for ByStep<P>
+where
+    M: SequenceClassifier + 'static,
+    P: Method + 'static,
+{
+    fn fit(
+        &self,
+        components: TrainingComponents<Trainee<M, P>>,
+        mut learner: Learner<Trainee<M, P>>,
+        train: TrainLoader<Trainee<M, P>>,
+        valid: ValidLoader<Trainee<M, P>>,
+        _starting_epoch: usize,
+    ) -> (Trainee<M, P>, Processor<M, P>) {
+        learner.fork(&self.device);
+        let mut run = Run {
+            by: self,
+            learner,
+            train: train.to_device(&self.device),
+            valid: valid.to_device(&self.device.clone().inner()),
+            state: self.state.clone(),
+            before: self.state.seconds,
+            since: Instant::now(),
+            components: Components {
+                interrupter: components.interrupter,
+                early_stopping: components.early_stopping,
+                store: components.event_store,
+                processor: components.event_processor,
+            },
+        };
+        let ended = run.resume().and_then(|()| run.go());
+        if let Err(error) = &ended {
+            run.components.interrupter.stop(Some(&error.to_string()));
+        }
+        let state = run.state;
+        *self.ended.lock().expect("no holder panics") = Some(ended.map(|()| state));
+        (run.learner.model(), run.components.processor)
+    }
+}
+
+struct Components<M: SequenceClassifier + 'static, P: Method + 'static> {
+    interrupter: burn::train::Interrupter,
+    early_stopping: Option<Box<dyn burn::train::CloneEarlyStoppingStrategy>>,
+    store: Arc<burn::train::metric::store::EventStoreClient>,
+    processor: Processor<M, P>,
+}
+
+struct Run<'a, M: SequenceClassifier + 'static, P: Method + 'static> {
+    by: &'a ByStep<P>,
+    learner: Learner<Trainee<M, P>>,
+    train: Arc<dyn DataLoader<LabelledBatch>>,
+    valid: Arc<dyn DataLoader<LabelledBatch>>,
+    state: State,
+    /// Seconds of earlier sittings.
+    before: f64,
+    since: Instant,
+    components: Components<M, P>,
+}
+
+impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
+    /// Takes the run up where its last checkpoint left it.
+    fn resume(&mut self) -> Result<()> {
+        if self.state.step == 0 {
+            return Ok(());
+        }
+        self.by.checkpoints.restore(self.state.step, &mut self.learner)?;
+        self.by.history.restore(self.state.history.clone());
+        // Early stopping remembers the best round: show it the past ones again.
+        if let Some(early_stopping) = &mut self.components.early_stopping {
+            for round in 1..=self.state.rounds.len() {
+                early_stopping.should_stop(round, &self.components.store);
+            }
+        }
+        Ok(())
+    }
+
+    fn go(&mut self) -> Result<()> {
+        self.start_round();
+        while self.state.epoch < self.by.settings.epochs && !self.state.finished {
+            self.epoch()?;
+            if self.interrupted() {
+                break;
+            }
+            self.state.epoch += 1;
+            self.state.batch = 0;
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self) -> Result<()> {
+        self.by.cursor.set(self.state.epoch, self.state.batch);
+        let batches = self.by.cursor.batches(self.state.epoch).len();
+        let train = self.train.clone();
+        let mut items = train.iter();
+        while self.state.batch < batches && !self.state.finished {
+            let group = self.by.settings.gradient_accumulation.min(batches - self.state.batch);
+            let mut accumulator = GradientsAccumulator::new();
+            let mut grads = None;
+            let mut scored = Vec::with_capacity(group);
+            for item in items.by_ref().take(group) {
+                let item = item.map_err(|error| Error::Training(error.to_string()))?;
+                let output = self.learner.train_step(item);
+                match group {
+                    1 => grads = Some(output.grads),
+                    _ => accumulator.accumulate(&self.learner.model(), output.grads),
+                }
+                scored.push(output.item);
+            }
+            self.state.batch += group;
+            let last_of_epoch = self.state.batch == batches;
+            let grads = grads.unwrap_or_else(|| {
+                scale(&self.learner.model(), accumulator.grads(), 1.0 / group as f64)
+            });
+            self.step(grads, scored, last_of_epoch)?;
+            if self.interrupted() {
+                return self.checkpoint();
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of the optimizer, and whatever is due after it.
+    fn step(&mut self, grads: GradientsParams, scored: Vec<Scored>, last_of_epoch: bool) -> Result<()> {
+        let step = self.state.step + 1;
+        let settings = &self.by.settings;
+        let (grads, norm) = clip_by_global_norm(&self.learner.model(), grads, settings.max_grad_norm);
+        let losses: Vec<f64> = scored.iter().map(|s| s.loss.clone().mean().into_scalar::<f32>().into()).collect();
+        if !norm.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
+            return Err(Error::Diverged { step });
+        }
+        self.learner.lr_step();
+        self.learner.optimizer_step(grads);
+        self.state.step = step;
+        let tokens: usize = scored.iter().map(|s| s.tokens).sum();
+        self.state.tokens += tokens as u64;
+        for (sum, count) in [&mut self.state.window, &mut self.state.since_round] {
+            *sum += losses.iter().sum::<f64>();
+            *count += losses.len();
+        }
+        let learning_rate = self.learner.lr_current().base();
+        self.by.progress.step(StepReport {
+            epoch: self.state.epoch + 1,
+            epochs: settings.epochs,
+            step,
+            steps: self.by.total_steps,
+            loss: losses.iter().sum::<f64>() / losses.len().max(1) as f64,
+            learning_rate,
+            tokens,
+        });
+        for item in scored {
+            let progress = Progress::new(step, self.by.total_steps, Some("steps".to_string()));
+            let item = TrainingItem::new(item, progress, Some(step), Some(self.learner.lr_current()));
+            self.components.interrupter.fail_on_error(self.components.processor.process_train(LearnerEvent::ProcessedItem(item)));
+        }
+        let last = last_of_epoch && self.state.epoch + 1 == settings.epochs;
+        if step.is_multiple_of(settings.logging_steps) || last {
+            self.log_step(learning_rate, norm)?;
+        }
+        let evaluate = match settings.eval_steps {
+            Some(every) => step.is_multiple_of(every) || last,
+            None => last_of_epoch,
+        };
+        if evaluate {
+            self.evaluate(last)?;
+        }
+        if evaluate || settings.save_steps.is_some_and(|every| step.is_multiple_of(every)) {
+            self.checkpoint()?;
+        }
+        if evaluate && !self.state.finished {
+            self.start_round();
+        }
+        Ok(())
+    }
+
+    /// Measures the adapter on the validation rows.
+    fn evaluate(&mut self, last: bool) -> Result<()> {
+        let round = self.state.rounds.len() + 1;
+        let components = &mut self.components;
+        components.interrupter.fail_on_error(components.processor.process_train(LearnerEvent::EndSplit(round)));
+        let start = LearnerEvent::StartSplit { epoch_number: round, total_items: self.valid.num_items() };
+        components.interrupter.fail_on_error(components.processor.process_valid(start));
+        let model = burn::module::Module::valid(&self.learner.model());
+        let valid = self.valid.clone();
+        let mut items = valid.iter();
+        let mut iteration = 0;
+        while let Some(item) = items.next() {
+            let item = item.map_err(|error| Error::Training(error.to_string()))?;
+            iteration += 1;
+            let scored = InferenceStep::step(&model, item);
+            let item = TrainingItem::new(scored, items.progress(), Some(iteration), None);
+            components.interrupter.fail_on_error(components.processor.process_valid(LearnerEvent::ProcessedItem(item)));
+        }
+        components.interrupter.fail_on_error(components.processor.process_valid(LearnerEvent::EndSplit(round)));
+        components.interrupter.fail_on_error(components.processor.process_train(LearnerEvent::EndEpoch(round)));
+        components.interrupter.fail_on_error(components.processor.flush());
+        if let Some(error) = components.interrupter.error() {
+            return Err(Error::Training(error.to_string()));
+        }
+        let early = components.early_stopping.as_mut().is_some_and(|s| s.should_stop(round, &components.store));
+        // Asking the store, not the history: its answer comes after everything that was sent to it.
+        let value = |name: &str| {
+            let mean = burn::train::metric::store::Aggregate::Mean;
+            components.store.find_metric(name, round, mean, &Split::Valid).unwrap_or(f64::NAN)
+        };
+        let loss = value("Loss");
+        let scores: Vec<(String, f64)> =
+            self.by.scores.iter().map(|kind| (kind.name().to_string(), value(kind.name()))).collect();
+        let (sum, count) = std::mem::take(&mut self.state.since_round);
+        let train_loss = sum / count.max(1) as f64;
+        self.state.rounds.push(Round { step: self.state.step, train_loss, loss, scores: scores.clone() });
+        self.state.finished = last || early;
+        self.log_round()?;
+        self.by.progress.evaluated(EvalReport {
+            epoch: self.state.epoch + 1,
+            epochs: self.by.settings.epochs,
+            step: self.state.step,
+            train_loss: Some(train_loss),
+            valid_loss: loss,
+            scores,
+            elapsed: Duration::from_secs_f64(self.before + self.since.elapsed().as_secs_f64()),
+        });
+        Ok(())
+    }
+
+    /// Tells burn-train that a stretch of training begins.
+    fn start_round(&mut self) {
+        let start = LearnerEvent::StartSplit {
+            epoch_number: self.state.rounds.len() + 1,
+            total_items: self.by.total_steps,
+        };
+        self.components.interrupter.fail_on_error(self.components.processor.process_train(start));
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let Components { interrupter, store, .. } = &self.components;
+        let records = Records::take(&self.learner, self.state.step, store, interrupter)?;
+        self.state.seconds = self.before + self.since.elapsed().as_secs_f64();
+        self.state.history = self.by.history.values();
+        {
+            let log = self.by.log.lock().expect("no holder panics");
+            log.sync().map_err(|error| peft_core::Error::io(log.path(), error))?;
+            self.state.metrics_bytes = log.position();
+        }
+        let adapter = self.learner.model().adapter;
+        self.by.checkpoints.write(&self.state, records, |folder| (self.by.save)(&adapter, folder))?;
+        let higher_is_better = self.by.scores.first().is_none_or(|kind| kind.higher_is_better());
+        let best = self.state.best(higher_is_better).map_or(self.state.step, |round| round.step);
+        self.by.checkpoints.prune(&[self.state.step, best])
+    }
+
+    fn log_step(&mut self, learning_rate: f64, norm: f64) -> Result<()> {
+        let (sum, count) = std::mem::take(&mut self.state.window);
+        self.write(json!({
+            "step": self.state.step,
+            "epoch": self.fractional_epoch(),
+            "loss": sum / count.max(1) as f64,
+            "learning_rate": learning_rate,
+            "grad_norm": norm,
+            "tokens": self.state.tokens,
+        }))
+    }
+
+    fn log_round(&mut self) -> Result<()> {
+        let Some(round) = self.state.rounds.last() else { return Ok(()) };
+        let mut line = Map::new();
+        line.insert("step".into(), round.step.into());
+        line.insert("epoch".into(), self.fractional_epoch().into());
+        line.insert("train_loss".into(), round.train_loss.into());
+        line.insert("eval_loss".into(), round.loss.into());
+        for (name, score) in &round.scores {
+            line.insert(format!("eval_{name}"), (*score).into());
+        }
+        self.write(line.into())
+    }
+
+    fn write(&self, line: serde_json::Value) -> Result<()> {
+        let mut log = self.by.log.lock().expect("no holder panics");
+        log.write(&line).map_err(|error| peft_core::Error::io(log.path(), error).into())
+    }
+
+    /// Passes over the data so far, to four digits.
+    fn fractional_epoch(&self) -> f64 {
+        let batches = self.by.cursor.batches(self.state.epoch).len().max(1);
+        let epochs = self.state.epoch as f64 + self.state.batch as f64 / batches as f64;
+        (epochs * 1e4).round() / 1e4
+    }
+
+    fn interrupted(&self) -> bool {
+        self.components.interrupter.should_stop() && !self.state.finished
+    }
+}

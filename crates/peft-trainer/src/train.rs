@@ -1,0 +1,168 @@
+//! A run from its data to its last checkpoint, on burn-train.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::module::ParamGroup;
+use burn::optim::{AdamWConfig, ModuleOptimizer};
+use burn::prelude::*;
+use burn::train::metric::store::{Aggregate, Split};
+use burn::train::metric::{LearningRateMetric, LossMetric};
+use burn::train::renderer::MetricsRenderer;
+use burn::train::{
+    Interrupter, Learner, MetricEarlyStoppingStrategy, StoppingCondition, SupervisedTraining, TrainingStrategy,
+};
+use peft_core::{Adapter, Method};
+use peft_data::{BatchPlan, Target};
+use peft_models::SequenceClassifier;
+
+use crate::batches::{Batches, Cursor, Rows};
+use crate::checkpoint::{Checkpoints, Round, State};
+use crate::error::{Error, Result};
+use crate::metric_log::{JsonLines, MetricHistory};
+use crate::metrics::{Score, scores_for};
+use crate::progress::ProgressHandle;
+use crate::schedule::Schedule;
+use crate::settings::{Keep, Settings};
+use crate::strategy::ByStep;
+use crate::trainee::Trainee;
+
+/// File name of a run's metrics, one JSON object a line.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// Everything a run needs.
+pub struct Plan<'a, M: SequenceClassifier, P: Method> {
+    /// The frozen base and the adapter to train, on an autodiff device.
+    pub trainee: Trainee<M, P>,
+    /// The numbers.
+    pub settings: Settings,
+    /// What the labels are.
+    pub target: Target,
+    /// Rows to train on.
+    pub train: Rows,
+    /// Rows to measure on.
+    pub valid: Rows,
+    /// Number of scores the model gives.
+    pub outputs: usize,
+    /// The run folder, which exists.
+    pub folder: &'a Path,
+    /// Writes an adapter's own files into a folder.
+    pub save: Arc<dyn Fn(&Adapter<P>, &Path) -> peft_core::Result<()> + Send + Sync>,
+    /// Receives what the loop reports.
+    pub progress: ProgressHandle,
+    /// burn-train's renderer.
+    pub renderer: Box<dyn MetricsRenderer>,
+    /// Stops the run from outside.
+    pub interrupter: Interrupter,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Where it stands.
+    pub state: State,
+    /// The evaluation whose weights are kept.
+    pub chosen: Option<Round>,
+    /// The checkpoint that holds them.
+    pub checkpoint: PathBuf,
+    /// Steps of a whole run.
+    pub total_steps: usize,
+}
+
+/// Trains, beginning from the newest checkpoint in the run folder if there is one.
+///
+/// # Errors
+/// [`Error::Setting`], [`Error::Diverged`], a damaged checkpoint, or a file that cannot be written.
+pub fn train<M, P>(plan: Plan<'_, M, P>) -> Result<Outcome>
+where
+    M: SequenceClassifier + 'static,
+    P: Method + 'static,
+{
+    let settings = plan.settings.clone();
+    settings.validate()?;
+    let checkpoints = Checkpoints::of(plan.folder);
+    let newest = checkpoints.steps()?.last().copied();
+    let state = newest.map(|step| checkpoints.state(step)).transpose()?.unwrap_or_default();
+    let batches = BatchPlan::new(&plan.train.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
+    let cursor = Arc::new(Cursor::new(batches, settings.seed));
+    let total_steps = (0..settings.epochs)
+        .map(|epoch| cursor.batches(epoch).len().div_ceil(settings.gradient_accumulation))
+        .sum();
+    let scores = scores_for(plan.target, plan.outputs);
+    let log = JsonLines::open(plan.folder.join(METRICS), Some(state.metrics_bytes))
+        .map_err(|error| peft_core::Error::io(plan.folder.join(METRICS), error))?;
+    let finished = |state: State| {
+        let higher_is_better = scores.first().is_none_or(|kind| kind.higher_is_better());
+        let chosen = match settings.keep {
+            Keep::Best => state.best(higher_is_better),
+            Keep::Last => state.rounds.last(),
+        };
+        let checkpoint = checkpoints.at(chosen.map_or(state.step, |round| round.step));
+        Outcome { chosen: chosen.cloned(), checkpoint, total_steps, state }
+    };
+    if state.finished {
+        return Ok(finished(state));
+    }
+
+    let device = plan.trainee.devices().into_iter().next().unwrap_or_default();
+    let ended = Arc::new(Mutex::new(None));
+    let strategy = ByStep {
+        settings: settings.clone(),
+        total_steps,
+        device: device.clone(),
+        cursor: cursor.clone(),
+        checkpoints: checkpoints.clone(),
+        state,
+        save: plan.save.clone(),
+        scores: scores.clone(),
+        history: MetricHistory::new(),
+        log: Mutex::new(log),
+        progress: plan.progress.clone(),
+        ended: ended.clone(),
+    };
+    let train = Batches::training(Arc::new(plan.train), cursor, &device);
+    let inner = device.clone().inner();
+    let valid = Batches::in_order(Arc::new(plan.valid), settings.eval_batch_size, settings.max_tokens, &inner)?;
+    let mut training = SupervisedTraining::new(plan.folder, Arc::new(train), Arc::new(valid))
+        .metric_train_numeric(LossMetric::new())
+        .metric_train_numeric(LearningRateMetric::new())
+        .metric_valid_numeric(LossMetric::new())
+        .with_metric_logger(strategy.history.clone())
+        .with_application_logger(None)
+        .with_interrupter(plan.interrupter)
+        .renderer(plan.renderer)
+        .num_epochs(settings.epochs);
+    for kind in &scores {
+        training = training.metric_valid_numeric(Score::new(*kind));
+    }
+    if let (Some(n_epochs), Some(kind)) = (settings.early_stopping, scores.first()) {
+        training = training.early_stopping(MetricEarlyStoppingStrategy::new(
+            &Score::new(*kind),
+            Aggregate::Mean,
+            kind.direction(),
+            Split::Valid,
+            StoppingCondition::NoImprovementSince { n_epochs },
+        ));
+    }
+    let warmup = (settings.warmup_ratio * total_steps as f64) as usize;
+    let schedule = Schedule::new(settings.schedule, settings.learning_rate, warmup, total_steps);
+    let learner = Learner::new(plan.trainee, optimizer(&settings), ModuleLrScheduler::new(schedule));
+    let training = training.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)));
+    let result = training.launch(learner);
+    let state = ended.lock().expect("no holder panics").take();
+    match (state, result.error) {
+        (Some(Ok(state)), None) => Ok(finished(state)),
+        (Some(Err(error)), _) => Err(error),
+        (_, Some(error)) => Err(Error::Training(error.to_string())),
+        (None, None) => Err(Error::Training("the loop did not run".to_string())),
+    }
+}
+
+/// AdamW as PyTorch has it; vectors (biases, normalisations) are not decayed.
+pub fn optimizer(settings: &Settings) -> ModuleOptimizer {
+    let config = AdamWConfig::new().with_epsilon(1e-8);
+    let decayed = config.clone().with_weight_decay(settings.weight_decay as f32);
+    let vectors = ParamGroup::from_predicate(".vectors.");
+    decayed.init().with_group(vectors, config.with_weight_decay(0.0).build(), None)
+}

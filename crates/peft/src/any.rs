@@ -1,0 +1,140 @@
+//! The one place that lists every method: for programs that choose one at run time.
+
+use burn::module::Module;
+use burn::prelude::*;
+use peft_core::{
+    Backbone, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site, Spans, Stored, Sublayer,
+};
+#[cfg(feature = "lora")]
+use peft_lora::{Lora, LoraConfig};
+use serde_json::{Map, Value};
+
+/// A method known at run time only.
+#[derive(Module, Debug)]
+pub enum AnyMethod {
+    /// Low-rank adaptation.
+    #[cfg(feature = "lora")]
+    Lora(Lora),
+}
+
+/// Its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyConfig {
+    /// Low-rank adaptation.
+    #[cfg(feature = "lora")]
+    Lora(LoraConfig),
+}
+
+/// A `peft_type`, or a field of it, that this build does not have.
+#[derive(Debug)]
+pub enum Unsupported {
+    /// The method itself.
+    Method(String),
+    /// A value of its configuration.
+    Field(peft_core::Error),
+}
+
+impl AnyConfig {
+    /// Reads an `adapter_config.json` by its `peft_type`.
+    ///
+    /// # Errors
+    /// [`Unsupported`] for a method or a field value that this build does not compute.
+    pub fn from_json(fields: Map<String, Value>) -> Result<Self, Unsupported> {
+        match fields.get("peft_type").and_then(Value::as_str) {
+            #[cfg(feature = "lora")]
+            Some("LORA") => LoraConfig::from_json(fields).map(Self::Lora).map_err(Unsupported::Field),
+            other => Err(Unsupported::Method(other.unwrap_or("no peft_type").to_string())),
+        }
+    }
+
+    /// The fields of an `adapter_config.json`.
+    pub fn to_json(&self) -> Map<String, Value> {
+        match self {
+            #[cfg(feature = "lora")]
+            Self::Lora(config) => config.to_json(),
+        }
+    }
+
+    /// A fresh adapter for `backbone`, with the modules it saves whole.
+    ///
+    /// # Errors
+    /// What the method's own `init` refuses, and a module to save that the backbone does not have.
+    pub fn init<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
+        let method = match self {
+            #[cfg(feature = "lora")]
+            Self::Lora(config) => AnyMethod::Lora(config.init(backbone)?),
+        };
+        peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
+    }
+
+    /// `modules_to_save`.
+    pub fn modules_to_save(&self) -> &[String] {
+        match self {
+            #[cfg(feature = "lora")]
+            Self::Lora(config) => config.modules_to_save.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Fields of a newer writer: kept, without effect.
+    pub fn unknown_fields(&self) -> Vec<&str> {
+        match self {
+            #[cfg(feature = "lora")]
+            Self::Lora(config) => config.unknown_fields().collect(),
+        }
+    }
+}
+
+/// Runs `$body` with `$method` bound to the method inside.
+macro_rules! each {
+    ($any:expr, $method:ident => $body:expr) => {
+        match $any {
+            #[cfg(feature = "lora")]
+            AnyMethod::Lora($method) => $body,
+        }
+    };
+}
+
+impl Hooks for AnyMethod {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        each!(self, method => method.linear(op, x))
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        each!(self, method => method.norm(op, x))
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        each!(self, method => method.embedding(op, ids))
+    }
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        each!(self, method => method.sublayer(at, h))
+    }
+    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+        each!(self, method => method.prefix_spans(at, rows))
+    }
+    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+        each!(self, method => method.prefix(at, rows))
+    }
+    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+        each!(self, method => method.prompt(at, rows))
+    }
+}
+
+impl Method for AnyMethod {
+    fn kind(&self) -> &'static str {
+        each!(self, method => method.kind())
+    }
+    fn sites(&self) -> Vec<Site> {
+        each!(self, method => method.sites())
+    }
+    fn stored(&self) -> Vec<Stored> {
+        each!(self, method => method.stored())
+    }
+}
+
+impl Fold for AnyMethod {
+    fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
+        each!(self, method => method.fold_matrix(at, leaf, value))
+    }
+    fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
+        each!(self, method => method.fold_vector(at, leaf, value))
+    }
+}

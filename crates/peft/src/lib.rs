@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod any;
+mod defaults;
+mod folder;
+
+pub use any::{AnyConfig, AnyMethod, Unsupported};
+pub use defaults::{HEAD_NAMES, default_targets};
+pub use folder::{load_adapter, read_adapter, save_adapter};
+
+pub use peft_core as core;
+#[cfg(feature = "lora")]
+pub use peft_lora as lora;
+pub use peft_models as models;
+
+/// What most programs name.
+pub mod prelude {
+    pub use peft_core::{Adapter, Adapters, BASE, Backbone, Fold, Frozen, Hooks, Identity, Method, merge};
+    #[cfg(feature = "lora")]
+    pub use peft_lora::{Lora, LoraConfig};
+    pub use peft_models::Batch;
+    pub use peft_models::bert::{BertConfig, BertForMaskedLm, BertForSequenceClassification};
+
+    pub use crate::{AnyConfig, AnyMethod, load_adapter, save_adapter};
+}
