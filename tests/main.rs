@@ -1,1 +1,8 @@
-//! Tests across crates.
+//! What spans crates: the laws every method is held to, the seam between methods and models, and checkpoints.
+
+mod counts;
+mod laws;
+mod rows;
+mod seam;
+mod support;
+mod virtual_tokens;

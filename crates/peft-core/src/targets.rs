@@ -124,6 +124,40 @@ pub fn first_match<'a, V>(
     Ok(None)
 }
 
+/// Refuses a key of `rank_pattern` or `alpha_pattern` that matches none of `names`.
+///
+/// # Errors
+/// [`Error::NoMatch`] with the nearest names; [`Error::Regex`].
+pub fn check_pattern<'a>(
+    field: &'static str,
+    keys: impl IntoIterator<Item = &'a String>,
+    names: &[&str],
+) -> Result<()> {
+    for key in keys {
+        let matches = |name: &&str| first_match(field, [(key, ())], name).map(|found| found.is_some());
+        let any = names.iter().map(matches).collect::<Result<Vec<_>>>()?.contains(&true);
+        if !any {
+            let hint = nearest(key, names.iter().copied());
+            return Err(Error::NoMatch { field, target: key.clone(), hint });
+        }
+    }
+    Ok(())
+}
+
+impl Targets {
+    /// The same without the names that match nothing in `sites`: an adapter made for several architectures names
+    /// modules of each, and its tensors say what it really holds.
+    pub fn present(&self, sites: &Sites) -> Self {
+        match self {
+            Self::List(names) => {
+                let known = |target: &&String| sites.iter().any(|entry| is_suffix(entry.site.name(), target));
+                Self::List(names.iter().filter(known).cloned().collect())
+            }
+            Self::Pattern(_) => self.clone(),
+        }
+    }
+}
+
 /// The names nearest to `wanted`, as a hint: "did you mean …".
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let mut short: Vec<String> = Vec::new();
@@ -327,6 +361,20 @@ mod tests {
         assert_eq!(get("layer.1.self.value"), Some(3));
         assert_eq!(get("layer.0.self.value"), Some(4));
         assert_eq!(get("layer.0.self.key"), None);
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_refused() {
+        let names = ["layer.0.query", "layer.0.value"];
+        let check = |key: &str| check_pattern("rank_pattern", [&key.to_string()], &names);
+        assert!(check("query").is_ok());
+        assert!(check("qwery").unwrap_err().to_string().contains("query"));
+        assert!(check("(").is_err());
+    }
+
+    #[test]
+    fn only_what_is_present_stays() {
+        assert_eq!(list(&["query", "q_proj"]).present(&sites()), list(&["query"]));
     }
 
     #[test]

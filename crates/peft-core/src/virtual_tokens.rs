@@ -63,6 +63,11 @@ impl Spans {
         })
     }
 
+    /// The first position that `row` uses, virtual or, after all of them, its text's first.
+    pub fn first(&self, row: usize) -> usize {
+        self.used(row).position(|used| used).unwrap_or(self.width())
+    }
+
     /// `[rows, width]`: one where a position is in use.
     pub fn mask(&self, rows: usize, device: &Device) -> Tensor<2, Int> {
         let used: Vec<i32> = (0..rows).flat_map(|row| self.used(row)).map(i32::from).collect();
@@ -119,6 +124,7 @@ mod tests {
         assert_eq!((spans.len(0), spans.len(1), spans.len(2)), (2, 0, 3));
         assert_eq!(spans.used(0).collect::<Vec<_>>(), [false, true, true]);
         assert!(spans.used(1).all(|used| !used));
+        assert_eq!((spans.first(0), spans.first(1), spans.first(2)), (1, 3, 0));
     }
 
     #[test]

@@ -67,6 +67,19 @@ impl AnyConfig {
         peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
     }
 
+    /// [`init`](Self::init) for an adapter whose tensors are about to be loaded: names that the backbone does not
+    /// have are passed over.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    pub fn init_for_loading<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
+        let method = match self {
+            #[cfg(feature = "lora")]
+            Self::Lora(config) => AnyMethod::Lora(config.init_for_loading(backbone)?),
+        };
+        peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
+    }
+
     /// `modules_to_save`.
     pub fn modules_to_save(&self) -> &[String] {
         match self {

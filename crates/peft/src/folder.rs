@@ -31,7 +31,7 @@ pub fn read_adapter(folder: &Path) -> Result<(AnyConfig, AdapterFile)> {
 pub fn load_adapter<M: Backbone>(backbone: &M, folder: &Path) -> Result<(AnyConfig, Adapter<AnyMethod>)> {
     let (config, mut file) = read_adapter(folder)?;
     file.tensors.retain(|key, _| !is_stray(key));
-    let adapter = import(config.init(backbone)?, file.tensors)?;
+    let adapter = import(config.init_for_loading(backbone)?, file.tensors)?;
     Ok((config, adapter))
 }
 

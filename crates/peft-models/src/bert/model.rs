@@ -55,18 +55,29 @@ impl BertModel {
 
     /// The pooled first position, `[batch, 1, hidden]`: a linear map and tanh.
     ///
-    /// Under a prompt the first position is the first virtual token, as in the reference.
+    /// Under a prompt the first position is the first virtual token in use, as in the reference.
     ///
     /// # Panics
     /// If the model was built without a pooler.
     pub fn pool(&self, output: BertOutput, hooks: &dyn Hooks) -> Tensor<3> {
         let pooler = self.pooler.as_ref().expect("the model was built with a pooler");
-        let first = output.hidden.narrow(1, 0, 1);
-        pooler.dense.forward(first, hooks).tanh()
+        pooler.dense.forward(first(output), hooks).tanh()
     }
 
     /// The embeddings.
     pub fn embeddings(&self) -> &BertEmbeddings {
         &self.embeddings
     }
+}
+
+/// The state at each row's first position in use, `[batch, 1, hidden]`.
+fn first(output: BertOutput) -> Tensor<3> {
+    let BertOutput { hidden, prompt } = output;
+    let [rows, _, width] = hidden.dims();
+    let at: Vec<i32> = (0..rows).map(|row| prompt.first(row) as i32).collect();
+    if at.iter().all(|&position| position == 0) {
+        return hidden.narrow(1, 0, 1);
+    }
+    let at = Tensor::<3, Int>::from_data(TensorData::new(at, [rows, 1, 1]), &hidden.device());
+    hidden.gather(1, at.repeat_dim(2, width))
 }

@@ -1,0 +1,106 @@
+//! The seam: sites are where modules are, and a run meets each of them.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use burn::prelude::*;
+use peft::core::{
+    EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Site, SiteKind, Spans, Sublayer, param_ids,
+};
+use peft::models::bert::names::{from_reference, to_reference};
+use peft::prelude::*;
+
+use crate::support::*;
+
+/// Notes every site a run calls at.
+#[derive(Default)]
+struct Notes(Mutex<BTreeSet<Site>>);
+
+impl Notes {
+    fn note(&self, site: &Site) {
+        self.0.lock().unwrap().insert(site.clone());
+    }
+}
+
+impl Hooks for Notes {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        assert_eq!(op.weight.dims()[0], x.dims()[2]);
+        self.note(op.site);
+        op.run(x)
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        self.note(op.site);
+        op.run(x)
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.note(op.site);
+        op.run(ids)
+    }
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.note(at.site);
+        assert_eq!(at.residual.dims(), h.dims());
+        h
+    }
+    fn prefix_spans(&self, at: &Site, _rows: usize) -> Spans {
+        self.note(at);
+        Spans::none()
+    }
+    fn prefix(&self, at: &Site, _rows: usize) -> Option<KeyValue> {
+        self.note(at);
+        None
+    }
+    fn prompt(&self, at: &Site, _rows: usize) -> Option<Prompt> {
+        self.note(at);
+        None
+    }
+}
+
+fn check<M: Backbone>(model: &M, run: impl FnOnce(&Notes)) {
+    let notes = Notes::default();
+    run(&notes);
+    let met = notes.0.into_inner().unwrap();
+    let listed: BTreeSet<Site> = model.sites().iter().map(|entry| entry.site.clone()).collect();
+    assert_eq!(met, listed, "the sites a run meets are those the model lists");
+    assert_eq!(listed.len(), model.sites().iter().count(), "each once");
+    let paths: BTreeSet<String> = param_ids(model).into_iter().map(|(path, _)| path).collect();
+    let mut owners = BTreeSet::new();
+    for entry in model.sites() {
+        let path = entry.site.path();
+        assert_eq!(to_reference(path), entry.site.name());
+        assert_eq!(from_reference(entry.site.name()), path);
+        if matches!(entry.kind, SiteKind::Linear { .. } | SiteKind::Norm { .. } | SiteKind::Embedding { .. }) {
+            assert!(paths.contains(&format!("{path}.weight")), "no parameter at {path}");
+            owners.insert(path.to_string());
+        }
+    }
+    for path in paths {
+        let owner = path.rsplit_once('.').unwrap().0;
+        assert!(owners.contains(owner), "{path} belongs to no site");
+    }
+}
+
+#[test]
+fn a_classifier_meets_every_site_it_lists() {
+    let device = Device::flex();
+    let model = bert(&device);
+    check(&model, |notes| drop(model.forward(&batch(&device), notes)));
+}
+
+#[test]
+fn a_masked_language_model_meets_every_site_it_lists() {
+    let device = Device::flex();
+    let config = BertConfig::from_folder(&fixture("base")).unwrap();
+    let model = BertForMaskedLm::new(&config, &device);
+    check(&model, |notes| {
+        let scores = model.forward(&batch(&device), notes);
+        assert_eq!(scores.dims(), [2, 8, config.vocab_size]);
+    });
+}
+
+#[test]
+fn the_decoder_of_a_checkpoint_without_one_is_tied_to_the_words() {
+    let device = Device::flex();
+    let loaded = BertForMaskedLm::from_folder(&fixture("base"), &device).unwrap();
+    assert!(loaded.fresh.iter().all(|name| name.starts_with("cls.")), "{:?}", loaded.fresh);
+    assert!(!loaded.fresh.contains(&"cls.predictions.decoder.weight".to_string()));
+}
