@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use peft::core::tensors::{export, export_gradients};
 use peft::core::{Error, param_ids};
+use peft::lora::Bias;
 use peft::prelude::*;
 use rstest::rstest;
 
@@ -75,6 +76,7 @@ fn merged_is_unmerged_and_merging_again_changes_nothing() {
 
 #[test]
 fn compositions_run_and_merge_left_to_right() {
+    // Each brings a head of its own: the last one stands, merged or not.
     let device = Device::flex();
     let bert = bert(&device);
     let (a, b, c) = (shaken(lora(&bert, 2)), shaken(lora(&bert, 3)), shaken(lora(&bert, 4)));
@@ -84,6 +86,19 @@ fn compositions_run_and_merge_left_to_right() {
     close(bert.forward(&batch(&device), &other), want.clone());
     close(merge(bert.clone(), &nested).unwrap().forward(&batch(&device), &Identity), want.clone());
     close(merge(bert.clone(), &other).unwrap().forward(&batch(&device), &Identity), want);
+}
+
+#[test]
+fn trained_biases_compose_as_they_merge() {
+    let device = Device::flex();
+    let bert = bert(&device);
+    let biased = |bias| {
+        let config = LoraConfig { bias, ..LoraConfig::new(2).with_target_modules(["query"]) };
+        shaken(config.init(&bert).unwrap())
+    };
+    let pair = ((biased(Bias::LoraOnly), shaken(lora(&bert, 4))), biased(Bias::All));
+    let want = bert.forward(&batch(&device), &pair);
+    close(merge(bert.clone(), &pair).unwrap().forward(&batch(&device), &Identity), want);
 }
 
 #[test]

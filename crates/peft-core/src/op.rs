@@ -37,6 +37,27 @@ impl<'a> LinearOp<'a> {
     }
 }
 
+impl LinearOp<'_> {
+    /// Runs it with trained parameters in place of whatever the base, and the hooks inside, make of them: what
+    /// folding those hooks into the weights and then replacing the parameter would give.
+    pub fn run_replaced(mut self, weight: Option<Tensor<2>>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
+        if self.inner.is_none() {
+            self.weight = weight.unwrap_or(self.weight);
+            self.bias = bias.or(self.bias);
+            return self.run(x);
+        }
+        // Everything inside is affine in x: its value at zero is its bias.
+        let (width, device) = (self.weight.dims()[0], x.device());
+        let zero = || Tensor::zeros([1, 1, width], &device);
+        match (weight, bias) {
+            (None, None) => self.run(x),
+            (Some(weight), Some(bias)) => linear(x, weight, Some(bias)),
+            (Some(weight), None) => linear(x, weight, None) + self.clone().run(zero()),
+            (None, Some(bias)) => self.clone().run(x.clone()) - self.clone().run(zero()) + bias.unsqueeze(),
+        }
+    }
+}
+
 /// A normalisation about to run.
 #[derive(Clone)]
 pub struct NormOp<'a> {
@@ -65,6 +86,29 @@ impl<'a> NormOp<'a> {
     }
 }
 
+impl NormOp<'_> {
+    /// Runs it with trained parameters in place of whatever the base, and the hooks inside, make of them.
+    pub fn run_replaced(mut self, weight: Option<Tensor<1>>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
+        if self.inner.is_none() || (weight.is_some() && bias.is_some()) {
+            self.inner = None;
+            self.weight = weight.unwrap_or(self.weight);
+            self.bias = bias.or(self.bias);
+            return self.run(x);
+        }
+        // A normalised zero is zero: the value there is the bias of what is inside.
+        let (width, device) = (self.weight.dims()[0], x.device());
+        let zero = || Tensor::zeros([1, 1, width], &device);
+        match (weight, bias) {
+            (Some(weight), _) => {
+                let bias = self.clone().run(zero());
+                Self { inner: None, weight, bias: None, ..self }.run(x) + bias
+            }
+            (None, Some(bias)) => self.clone().run(x.clone()) - self.clone().run(zero()) + bias.unsqueeze(),
+            (None, None) => self.run(x),
+        }
+    }
+}
+
 /// A table look-up about to run.
 #[derive(Clone)]
 pub struct EmbeddingOp<'a> {
@@ -86,6 +130,16 @@ impl<'a> EmbeddingOp<'a> {
         match self.inner {
             Some(hooks) => hooks.embedding(Self { inner: None, ..self }, ids),
             None => embedding(self.weight, ids),
+        }
+    }
+}
+
+impl EmbeddingOp<'_> {
+    /// Runs it with a trained table in place of whatever the base, and the hooks inside, make of it.
+    pub fn run_replaced(self, weight: Option<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
+        match weight {
+            Some(weight) => embedding(weight, ids),
+            None => self.run(ids),
         }
     }
 }

@@ -85,27 +85,19 @@ impl Overrides {
 }
 
 impl Hooks for Overrides {
-    fn linear(&self, mut op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        if self.index.contains_key(op.site) {
-            op.weight = self.matrix(op.site).unwrap_or(op.weight);
-            op.bias = self.vector(op.site, "bias").or(op.bias);
-        }
-        op.run(x)
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        let (weight, bias) = (self.matrix(op.site), self.vector(op.site, "bias"));
+        op.run_replaced(weight, bias, x)
     }
 
-    fn norm(&self, mut op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        if self.index.contains_key(op.site) {
-            op.weight = self.vector(op.site, "weight").unwrap_or(op.weight);
-            op.bias = self.vector(op.site, "bias").or(op.bias);
-        }
-        op.run(x)
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        let (weight, bias) = (self.vector(op.site, "weight"), self.vector(op.site, "bias"));
+        op.run_replaced(weight, bias, x)
     }
 
-    fn embedding(&self, mut op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
-        if let Some(weight) = self.matrix(op.site) {
-            op.weight = weight;
-        }
-        op.run(ids)
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        let weight = self.matrix(op.site);
+        op.run_replaced(weight, ids)
     }
 }
 

@@ -10,7 +10,7 @@ use burn::tensor::Distribution;
 use burn::tensor::module::linear;
 use peft_core::targets::{Selection, Targets, check_pattern, first_match};
 use peft_core::{
-    Backbone, EmbeddingOp, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored,
+    Backbone, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored,
 };
 
 use crate::config::{Bias, Init, LoraConfig};
@@ -128,21 +128,15 @@ impl LoraFactors {
 }
 
 impl Hooks for Lora {
-    fn linear(&self, mut op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        if let Some(bias) = self.biases.vector(op.site, "bias") {
-            op.bias = Some(bias);
-        }
-        let Some(LoraFactors { a, b, scale }) = self.at(op.site) else { return op.run(x) };
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        let bias = self.biases.vector(op.site, "bias");
+        let Some(LoraFactors { a, b, scale }) = self.at(op.site) else { return op.run_replaced(None, bias, x) };
         let low = linear(self.dropout.forward(x.clone()), a.val(), None) * *scale;
-        op.run(x) + linear(low, b.val(), None)
+        op.run_replaced(None, bias, x) + linear(low, b.val(), None)
     }
 
     fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
         self.biases.norm(op, x)
-    }
-
-    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
-        op.run(ids)
     }
 }
 
