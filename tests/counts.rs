@@ -22,7 +22,8 @@ fn bert_base() -> BertForSequenceClassification {
 fn lora_trains_as_many_as_the_reference(#[case] rank: usize, #[case] targets: Targets, #[case] count: usize) {
     let bert = bert_base();
     let head = vec!["classifier".to_string()];
-    let config = LoraConfig { target_modules: Some(targets), modules_to_save: Some(head.clone()), ..LoraConfig::new(rank) };
+    let config =
+        LoraConfig { target_modules: Some(targets), modules_to_save: Some(head.clone()), ..LoraConfig::new(rank) };
     let adapter = Adapter::new(config.init(&bert).unwrap(), &bert, &head, &[]).unwrap();
     assert_eq!(adapter.num_params(), count);
     assert_eq!(bert.num_params(), 109_483_778);

@@ -19,7 +19,7 @@ fn each_row_runs_its_own_adapter() {
     let device = Device::flex();
     let (bert, batch) = (bert(&device), three_rows(&device));
     let adapters = adapters(&bert);
-    let row = |logits: Tensor<2>, i: usize| logits.slice([i..i + 1]);
+    let row = |logits: Tensor<2>, i: usize| logits.narrow(0, i, 1);
     let alone = |name: &str| bert.forward(&batch, adapters.get(name).unwrap());
     let base = || bert.forward(&batch, &Identity);
     for names in [["a", "a.b", BASE], ["a.b", "a.b", "a"], [BASE, "a", BASE], ["a", "a", "a"], [BASE, BASE, BASE]] {
@@ -39,9 +39,8 @@ fn gradients_reach_each_adapter_from_its_own_rows() {
     let adapters = adapters(&bert);
     let mixed = bert.forward(&batch, &adapters.route(&["a", BASE, BASE]).unwrap());
     let gradients = mixed.sum().backward();
-    let count = |name: &str| {
-        peft::core::tensors::export_gradients(adapters.get(name).unwrap(), &gradients).values().count()
-    };
+    let count =
+        |name: &str| peft::core::tensors::export_gradients(adapters.get(name).unwrap(), &gradients).values().count();
     assert!(count("a") > 0);
     assert_eq!(count("a.b"), 0);
 }

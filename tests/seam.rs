@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use burn::prelude::*;
-use peft::core::{
-    EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Site, SiteKind, Spans, Sublayer, param_ids,
-};
+use peft::core::{EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Site, SiteKind, Spans, Sublayer, param_ids};
 use peft::models::bert::names::{from_reference, to_reference};
 use peft::prelude::*;
 

@@ -105,7 +105,7 @@ fn rows_of_different_lengths_equal_separate_runs(#[values("prefix", "prompt")] c
     let (bert, batch) = (bert(&device), three_rows(&device));
     let (long, short) = (hooks(case, None, &device), hooks(case, Some(2), &device));
     let mixed = bert.forward(&batch, &Routed::new(vec![Some((1, &*short)), None, Some((0, &*long))]));
-    let row = |hooks: &dyn Hooks, i: usize| bert.forward(&batch, hooks).slice([i..i + 1]);
+    let row = |hooks: &dyn Hooks, i: usize| bert.forward(&batch, hooks).narrow(0, i, 1);
     let want = vec![row(&*short, 0), row(&peft::core::Identity, 1), row(&*long, 2)];
     // A prompt pools at its first virtual token; a row without one, or with a shorter one, at its own first.
     close(mixed, Tensor::cat(want, 0));

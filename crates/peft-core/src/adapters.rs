@@ -196,7 +196,8 @@ impl Hooks for Routed<'_> {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         self.each(&h.device(), |hooks, rows| {
             let (output, residual) = (rows.of(at.output), rows.of(at.residual));
-            hooks.sublayer(&Sublayer { site: at.site, output: &output, residual: &residual, norm: at.norm }, rows.of(&h))
+            hooks
+                .sublayer(&Sublayer { site: at.site, output: &output, residual: &residual, norm: at.norm }, rows.of(&h))
         })
     }
 

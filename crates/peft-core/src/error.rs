@@ -54,7 +54,9 @@ pub enum Error {
         reason: String,
     },
     /// A merge that would write NaN or infinity into the weights.
-    #[error("merging would put {count} NaN or infinite values into `{site}`: the adapter has diverged; use an earlier checkpoint")]
+    #[error(
+        "merging would put {count} NaN or infinite values into `{site}`: the adapter has diverged; use an earlier checkpoint"
+    )]
     NotFinite {
         /// The parameter.
         site: String,

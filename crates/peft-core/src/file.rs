@@ -49,7 +49,10 @@ impl AdapterFile {
         let tensors = read_safetensors(&path)?;
         let strip = |(key, data): (String, TensorData)| match key.strip_prefix(PREFIX) {
             Some(key) => Ok((key.to_string(), data)),
-            None => Err(Error::file(&path, format!("tensor `{key}` does not begin with `{PREFIX}`; this is no PEFT adapter"))),
+            None => Err(Error::file(
+                &path,
+                format!("tensor `{key}` does not begin with `{PREFIX}`; this is no PEFT adapter"),
+            )),
         };
         Ok(Self { config, tensors: tensors.into_iter().map(strip).collect::<Result<_>>()? })
     }
@@ -101,7 +104,9 @@ pub fn read_config(folder: &Path) -> Result<Map<String, Value>> {
 /// [`Error::File`] if it is missing, truncated, corrupt, or holds a type that no adapter uses.
 pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     let bytes = read(path)?;
-    let corrupt = |reason: String| Error::file(path, format!("no valid safetensors file ({reason}); it may be truncated, fetch or save it again"));
+    let corrupt = |reason: String| {
+        Error::file(path, format!("no valid safetensors file ({reason}); it may be truncated, fetch or save it again"))
+    };
     let file = SafeTensors::deserialize(&bytes).map_err(|error| corrupt(error.to_string()))?;
     file.iter()
         .map(|(key, view)| {

@@ -2,9 +2,7 @@
 
 use std::ops::Deref;
 
-use burn::module::{
-    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
-};
+use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor};
 use burn::prelude::Device;
 
 /// A module whose parameters are not visited: not counted, not recorded, not given to an optimizer, not changed

@@ -207,11 +207,8 @@ impl<'a> Matcher<'a> {
     /// Every name in the list, or the expression, must match something.
     fn check(&self, entries: &[&SiteEntry]) -> Result<()> {
         let names = || entries.iter().map(|entry| entry.site.name());
-        let lost = |field, target: &str| Error::NoMatch {
-            field,
-            target: target.to_string(),
-            hint: nearest(target, names()),
-        };
+        let lost =
+            |field, target: &str| Error::NoMatch { field, target: target.to_string(), hint: nearest(target, names()) };
         match self {
             Self::AllLinear => Ok(()),
             Self::List(field, []) => Err(Error::config(*field, "the list is empty; name at least one module")),

@@ -87,10 +87,7 @@ pub struct KeyValue {
 impl KeyValue {
     /// These positions, and `next` behind them.
     pub fn then(self, next: Self) -> Self {
-        Self {
-            key: Tensor::cat(vec![self.key, next.key], 2),
-            value: Tensor::cat(vec![self.value, next.value], 2),
-        }
+        Self { key: Tensor::cat(vec![self.key, next.key], 2), value: Tensor::cat(vec![self.value, next.value], 2) }
     }
 }
 
@@ -106,10 +103,7 @@ pub struct Prompt {
 impl Prompt {
     /// This prompt, and `next` behind it.
     pub fn then(self, next: Self) -> Self {
-        Self {
-            embeddings: Tensor::cat(vec![self.embeddings, next.embeddings], 1),
-            spans: self.spans.then(next.spans),
-        }
+        Self { embeddings: Tensor::cat(vec![self.embeddings, next.embeddings], 1), spans: self.spans.then(next.spans) }
     }
 }
 

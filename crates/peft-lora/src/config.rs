@@ -92,42 +92,61 @@ impl Default for LoraConfig {
 }
 
 /// Fields of the reference's file that change what is computed and that this version does not compute, with the
-/// values under which they change nothing.
-const UNSUPPORTED: [&str; 17] = [
-    "use_dora",
-    "lora_bias",
-    "use_qalora",
-    "use_bdlora",
-    "fan_in_fan_out",
-    "layer_replication",
-    "trainable_token_indices",
-    "target_parameters",
-    "alora_invocation_tokens",
-    "arrow_config",
-    "corda_config",
-    "eva_config",
-    "kasa_config",
-    "lora_ga_config",
-    "monteclora_config",
-    "velora_config",
-    "megatron_config",
+/// value under which they change nothing.
+const UNSUPPORTED: [(&str, Neutral); 17] = [
+    ("alora_invocation_tokens", Neutral::Null),
+    ("arrow_config", Neutral::Null),
+    ("corda_config", Neutral::Null),
+    ("eva_config", Neutral::Null),
+    ("fan_in_fan_out", Neutral::False),
+    ("kasa_config", Neutral::Null),
+    ("layer_replication", Neutral::Null),
+    ("lora_bias", Neutral::False),
+    ("lora_ga_config", Neutral::Null),
+    ("megatron_config", Neutral::Null),
+    ("monteclora_config", Neutral::Null),
+    ("target_parameters", Neutral::Null),
+    ("trainable_token_indices", Neutral::Null),
+    ("use_bdlora", Neutral::Null),
+    ("use_dora", Neutral::False),
+    ("use_qalora", Neutral::False),
+    ("velora_config", Neutral::Null),
 ];
 
-/// Fields that are written for other readers and change nothing here.
-const INERT: [(&str, fn() -> Value); 12] = [
-    ("auto_mapping", || Value::Null),
-    ("base_model_name_or_path", || Value::Null),
-    ("ensure_weight_tying", || Value::Bool(false)),
-    ("inference_mode", || Value::Bool(true)),
-    ("loftq_config", || Value::Object(Map::new())),
-    ("megatron_core", || "megatron.core".into()),
-    ("peft_type", || "LORA".into()),
-    ("peft_version", || "0.21.2".into()),
-    ("qalora_group_size", || 16.into()),
-    ("revision", || Value::Null),
-    ("task_type", || Value::Null),
-    ("runtime_config", || Value::Null),
-];
+/// Fields that are written for other readers and change nothing here, with the values the reference writes.
+const INERT: &str = r#"{
+    "auto_mapping": null,
+    "base_model_name_or_path": null,
+    "ensure_weight_tying": false,
+    "inference_mode": true,
+    "loftq_config": {},
+    "megatron_core": "megatron.core",
+    "peft_type": "LORA",
+    "peft_version": "0.21.2",
+    "qalora_group_size": 16,
+    "revision": null,
+    "task_type": null
+}"#;
+
+/// A value that means "not used".
+#[derive(Clone, Copy)]
+enum Neutral {
+    Null,
+    False,
+}
+
+impl From<Neutral> for Value {
+    fn from(neutral: Neutral) -> Self {
+        match neutral {
+            Neutral::Null => Self::Null,
+            Neutral::False => Self::Bool(false),
+        }
+    }
+}
+
+fn inert() -> Map<String, Value> {
+    serde_json::from_str(INERT).expect("a constant JSON object")
+}
 
 impl LoraConfig {
     /// Rank `rank`, everything else at its default.
@@ -172,17 +191,29 @@ impl LoraConfig {
                 fields.remove(field);
             }
         }
-        for field in ["r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "use_rslora",
-            "modules_to_save", "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern",
-            "alpha_pattern"]
-        {
+        for field in [
+            "r",
+            "lora_alpha",
+            "lora_dropout",
+            "target_modules",
+            "exclude_modules",
+            "bias",
+            "use_rslora",
+            "modules_to_save",
+            "init_lora_weights",
+            "layers_to_transform",
+            "layers_pattern",
+            "rank_pattern",
+            "alpha_pattern",
+        ] {
             // Field by field first: serde's flattened errors do not say where.
             let Some(value) = fields.get(field) else { continue };
             let one = Map::from_iter([(field.to_string(), value.clone())]);
             serde_json::from_value::<Self>(Value::Object(one))
                 .map_err(|_| Error::config(field, format!("{value} is not a value it can have")))?;
         }
-        let config: Self = serde_json::from_value(Value::Object(fields)).map_err(|e| Error::config("adapter_config.json", e.to_string()))?;
+        let config: Self = serde_json::from_value(Value::Object(fields))
+            .map_err(|e| Error::config("adapter_config.json", e.to_string()))?;
         config.validate()?;
         Ok(config)
     }
@@ -192,16 +223,11 @@ impl LoraConfig {
         let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else {
             unreachable!("a struct serialises to an object")
         };
-        for field in UNSUPPORTED {
-            let neutral = if field.starts_with("use_q") || matches!(field, "use_dora" | "lora_bias" | "fan_in_fan_out") {
-                Value::Bool(false)
-            } else {
-                Value::Null
-            };
-            fields.entry(field).or_insert(neutral);
+        for (field, neutral) in UNSUPPORTED {
+            fields.entry(field).or_insert(neutral.into());
         }
-        for (field, value) in INERT.iter().filter(|(field, _)| *field != "runtime_config") {
-            fields.entry(*field).or_insert_with(value);
+        for (field, value) in inert() {
+            fields.entry(field).or_insert(value);
         }
         // The reference's alpha is an integer unless it was given as a fraction.
         if self.alpha.fract() == 0.0 {
@@ -215,8 +241,10 @@ impl LoraConfig {
 
     /// The names of fields this version does not know: of a newer writer, kept but without effect.
     pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        let known = |field: &str| UNSUPPORTED.contains(&field) || INERT.iter().any(|(inert, _)| *inert == field);
-        self.other.keys().map(String::as_str).filter(move |field| !known(field))
+        let inert = inert();
+        let known =
+            move |field: &str| UNSUPPORTED.iter().any(|(known, _)| *known == field) || inert.contains_key(field);
+        self.other.keys().map(String::as_str).filter(move |field| !known(field) && *field != "runtime_config")
     }
 
     /// Checks the values.
@@ -247,9 +275,65 @@ impl LoraConfig {
             Value::Object(fields) => fields.is_empty(),
             _ => false,
         };
-        match UNSUPPORTED.iter().find(|field| self.other.get(**field).is_some_and(|v| !neutral(v))) {
-            Some(field) => Err(Error::config(*field, "not supported by this version; the adapter would compute something else without it")),
+        match UNSUPPORTED.iter().find(|(field, _)| self.other.get(*field).is_some_and(|value| !neutral(value))) {
+            Some((field, _)) => {
+                Err(Error::config(*field, "not supported by this version, and results differ without it"))
+            }
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn defaults_are_the_references() {
+        let written = LoraConfig::default().to_json();
+        for (field, value) in
+            [("r", json!(8)), ("lora_alpha", json!(8)), ("lora_dropout", json!(0.0)), ("bias", json!("none"))]
+        {
+            assert_eq!(written[field], value);
+        }
+        // What Hugging Face PEFT 0.21.2 writes for a LoraConfig().
+        assert_eq!(written.len(), 41);
+    }
+
+    #[test]
+    fn a_file_is_written_as_it_was_read() {
+        let given = fields(json!({
+            "peft_type": "LORA", "r": 4, "lora_alpha": 32, "target_modules": ["value", "query"], "bias": "lora_only",
+            "rank_pattern": {"query": 2}, "alpha_pattern": {"value": 8}, "layers_to_transform": [0],
+            "layers_pattern": "layer", "use_rslora": true, "a_field_of_next_year": {"x": 1},
+        }));
+        let config = LoraConfig::from_json(given.clone()).unwrap();
+        assert_eq!((config.rank, config.alpha, config.bias), (4, 32.0, Bias::LoraOnly));
+        assert_eq!(config.unknown_fields().collect::<Vec<_>>(), ["a_field_of_next_year"]);
+        let written = config.to_json();
+        for (field, value) in given {
+            assert_eq!(written[&field], value, "{field}");
+        }
+        assert_eq!(LoraConfig::from_json(written.clone()).unwrap().to_json(), written);
+    }
+
+    #[rstest]
+    #[case(json!({"r": 0}), "r: a rank of 0")]
+    #[case(json!({"r": "eight"}), "r: \"eight\" is not a value")]
+    #[case(json!({"rank_pattern": {"query": 0}}), "rank_pattern.query")]
+    #[case(json!({"lora_dropout": 1.0}), "lora_dropout: 1 is no probability")]
+    #[case(json!({"use_dora": true}), "use_dora: not supported")]
+    #[case(json!({"init_lora_weights": "pissa"}), "init_lora_weights: `pissa`")]
+    #[case(json!({"peft_type": "IA3"}), "`IA3` is not LoRA")]
+    fn what_makes_no_sense_is_named(#[case] given: Value, #[case] says: &str) {
+        let error = LoraConfig::from_json(fields(given)).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
     }
 }

@@ -2,6 +2,8 @@
 
 mod config;
 mod lora;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Bias, Init, LoraConfig};
 pub use lora::{Lora, LoraFactors};

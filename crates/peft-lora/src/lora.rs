@@ -9,9 +9,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::module::linear;
 use peft_core::targets::{Selection, Targets, check_pattern, first_match};
-use peft_core::{
-    Backbone, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored,
-};
+use peft_core::{Backbone, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored};
 
 use crate::config::{Bias, Init, LoraConfig};
 

@@ -9,7 +9,7 @@ mod mask;
 mod task;
 
 pub use batch::Batch;
-pub use task::SequenceClassifier;
 pub use checkpoint::*;
 pub use error::{Error, Result};
 pub use load::*;
+pub use task::SequenceClassifier;

@@ -39,7 +39,8 @@ pub struct Rules {
 
 impl Rules {
     /// Every parameter in the file, every tensor in the model, no prefix.
-    pub const STRICT: Self = Self { prefix: "", ignored: |_| false, fresh: |_| false, tied: |_| None, replaced: |_| false };
+    pub const STRICT: Self =
+        Self { prefix: "", ignored: |_| false, fresh: |_| false, tied: |_| None, replaced: |_| false };
 }
 
 /// A loaded model, and what its checkpoint did not settle.

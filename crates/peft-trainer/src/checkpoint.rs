@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
 use burn::lr_scheduler::LrSchedulerRecord;
-use burn::store::ModuleRecord;
 use burn::optim::OptimizerRecord;
+use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use burn::train::checkpoint::{
     AsyncCheckpointer, Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
-use burn::train::{Interrupter, LearnerModel, LearningCheckpointer, Learner};
+use burn::train::{Interrupter, Learner, LearnerModel, LearningCheckpointer};
 use peft_core::store::{read, sync_folder, write_atomic};
 use serde::{Deserialize, Serialize};
 
@@ -106,9 +106,8 @@ impl Checkpoints {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(peft_core::Error::io(&self.folder, error).into()),
         };
-        let mut steps: Vec<usize> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
-            .collect();
+        let mut steps: Vec<usize> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok()).collect();
         steps.sort_unstable();
         Ok(steps)
     }
@@ -119,8 +118,7 @@ impl Checkpoints {
     /// [`Error::Checkpoint`] if it is damaged.
     pub fn state(&self, step: usize) -> Result<State> {
         let path = self.at(step).join(STATE);
-        serde_json::from_slice(&read(&path)?)
-            .map_err(|error| damaged(&path, format!("no valid state: {error}")))
+        serde_json::from_slice(&read(&path)?).map_err(|error| damaged(&path, format!("no valid state: {error}")))
     }
 
     /// Puts the records of the checkpoint at `step` into `learner`.
@@ -199,7 +197,9 @@ impl Checkpoints {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let doomed = folder.with_file_name(format!(".{name}.removed"));
         let _ = fs::remove_dir_all(&doomed);
-        fs::rename(folder, &doomed).and_then(|()| fs::remove_dir_all(&doomed)).map_err(|e| peft_core::Error::io(folder, e))
+        fs::rename(folder, &doomed)
+            .and_then(|()| fs::remove_dir_all(&doomed))
+            .map_err(|e| peft_core::Error::io(folder, e))
     }
 
     fn sweep(&self) -> Result<()> {
@@ -229,7 +229,7 @@ pub struct Taken {
 /// Takes the records out of a learner: burn-train hands each to a checkpointer of its own, on its own thread.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
-    slots: Arc<(Mutex<[Option<Vec<u8>>; 3]>, Condvar)>,
+    slots: Arc<Slots>,
 }
 
 impl Records {
@@ -264,6 +264,9 @@ impl Records {
         Ok(Taken { model: take(0), optimizer: take(1), scheduler: take(2) })
     }
 }
+
+/// A place for each record, and the news that one was filled.
+type Slots = (Mutex<[Option<Vec<u8>>; 3]>, Condvar);
 
 struct Slot {
     records: Records,

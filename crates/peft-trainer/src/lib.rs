@@ -16,9 +16,10 @@ mod train;
 mod trainee;
 
 pub use batches::{Batches, Cursor, LabelledBatch, Rows, outputs};
-pub use evaluate::{Evaluation, evaluate, predict};
 pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate, predict};
 pub use objective::{losses, probabilities};
 pub use settings::{Keep, Settings};
+pub use strategy::SaveAdapter;
 pub use train::{METRICS, Outcome, Plan, optimizer, train};
 pub use trainee::Trainee;

@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use crate::trainee::Trainee;
 
 /// Puts an adapter's own files into a folder.
-pub(crate) type SaveAdapter<P> = Arc<dyn Fn(&Adapter<P>, &Path) -> peft_core::Result<()> + Send + Sync>;
+pub type SaveAdapter<P> = Arc<dyn Fn(&Adapter<P>, &Path) -> peft_core::Result<()> + Send + Sync>;
 
 /// The loop, with all it needs beside what burn-train brings.
 pub(crate) struct ByStep<P: Method> {
@@ -162,9 +162,7 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
             }
             self.state.batch += group;
             let last_of_epoch = self.state.batch == batches;
-            let grads = grads.unwrap_or_else(|| {
-                scale(&self.learner.model(), accumulator.grads(), 1.0 / group as f64)
-            });
+            let grads = grads.unwrap_or_else(|| scale(&self.learner.model(), accumulator.grads(), 1.0 / group as f64));
             self.step(grads, scored, last_of_epoch)?;
             if self.interrupted() {
                 return self.checkpoint();
@@ -204,7 +202,9 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
         for item in scored {
             let progress = Progress::new(step, self.by.total_steps, Some("steps".to_string()));
             let item = TrainingItem::new(item, progress, Some(step), Some(self.learner.lr_current()));
-            self.components.interrupter.fail_on_error(self.components.processor.process_train(LearnerEvent::ProcessedItem(item)));
+            self.components
+                .interrupter
+                .fail_on_error(self.components.processor.process_train(LearnerEvent::ProcessedItem(item)));
         }
         let last = last_of_epoch && self.state.epoch + 1 == settings.epochs;
         if step.is_multiple_of(settings.logging_steps) || last {
@@ -278,10 +278,8 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
 
     /// Tells burn-train that a stretch of training begins.
     fn start_round(&mut self) {
-        let start = LearnerEvent::StartSplit {
-            epoch_number: self.state.rounds.len() + 1,
-            total_items: self.by.total_steps,
-        };
+        let start =
+            LearnerEvent::StartSplit { epoch_number: self.state.rounds.len() + 1, total_items: self.by.total_steps };
         self.components.interrupter.fail_on_error(self.components.processor.process_train(start));
     }
 

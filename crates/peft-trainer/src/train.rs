@@ -13,7 +13,7 @@ use burn::train::renderer::MetricsRenderer;
 use burn::train::{
     Interrupter, Learner, MetricEarlyStoppingStrategy, StoppingCondition, SupervisedTraining, TrainingStrategy,
 };
-use peft_core::{Adapter, Method};
+use peft_core::Method;
 use peft_data::{BatchPlan, Target};
 use peft_models::SequenceClassifier;
 
@@ -25,7 +25,7 @@ use crate::metrics::{Score, scores_for};
 use crate::progress::ProgressHandle;
 use crate::schedule::Schedule;
 use crate::settings::{Keep, Settings};
-use crate::strategy::ByStep;
+use crate::strategy::{ByStep, SaveAdapter};
 use crate::trainee::Trainee;
 
 /// File name of a run's metrics, one JSON object a line.
@@ -48,7 +48,7 @@ pub struct Plan<'a, M: SequenceClassifier, P: Method> {
     /// The run folder, which exists.
     pub folder: &'a Path,
     /// Writes an adapter's own files into a folder.
-    pub save: Arc<dyn Fn(&Adapter<P>, &Path) -> peft_core::Result<()> + Send + Sync>,
+    pub save: SaveAdapter<P>,
     /// Receives what the loop reports.
     pub progress: ProgressHandle,
     /// burn-train's renderer.
@@ -86,9 +86,8 @@ where
     let state = newest.map(|step| checkpoints.state(step)).transpose()?.unwrap_or_default();
     let batches = BatchPlan::new(&plan.train.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
     let cursor = Arc::new(Cursor::new(batches, settings.seed));
-    let total_steps = (0..settings.epochs)
-        .map(|epoch| cursor.batches(epoch).len().div_ceil(settings.gradient_accumulation))
-        .sum();
+    let total_steps =
+        (0..settings.epochs).map(|epoch| cursor.batches(epoch).len().div_ceil(settings.gradient_accumulation)).sum();
     let scores = scores_for(plan.target, plan.outputs);
     let log = JsonLines::open(plan.folder.join(METRICS), Some(state.metrics_bytes))
         .map_err(|error| peft_core::Error::io(plan.folder.join(METRICS), error))?;

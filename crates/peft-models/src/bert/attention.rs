@@ -59,9 +59,8 @@ impl BertSelfAttention {
     fn forward(&self, x: &Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
         let [rows, seq, hidden] = x.dims();
         let d_head = hidden / self.n_heads;
-        let heads = |layer: &Linear| {
-            layer.forward(x.clone(), hooks).reshape([rows, seq, self.n_heads, d_head]).swap_dims(1, 2)
-        };
+        let heads =
+            |layer: &Linear| layer.forward(x.clone(), hooks).reshape([rows, seq, self.n_heads, d_head]).swap_dims(1, 2);
         let (q, mut k, mut v) = (heads(&self.query), heads(&self.key), heads(&self.value));
         let spans = hooks.prefix_spans(&self.site, rows);
         if let Some(prefix) = hooks.prefix(&self.site, rows) {

@@ -101,7 +101,7 @@ impl BertConfig {
         if self.model_type != "bert" {
             return refuse("model_type", format!("`{}` is not supported; only `bert` is", self.model_type));
         }
-        if self.num_attention_heads == 0 || self.hidden_size % self.num_attention_heads != 0 {
+        if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return refuse(
                 "num_attention_heads",
                 format!("{} does not divide hidden_size {}", self.num_attention_heads, self.hidden_size),

@@ -41,7 +41,6 @@ impl BertForSequenceClassification {
         let pooled = self.dropout.forward(self.bert.pool(output, hooks));
         self.classifier.forward(pooled, hooks).squeeze_dim(1)
     }
-
 }
 
 impl Backbone for BertForSequenceClassification {

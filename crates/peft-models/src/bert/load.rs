@@ -33,7 +33,10 @@ const NEW_HEAD: Rules = Rules {
 const MASKED_LM: Rules = Rules {
     prefix: PREFIX,
     ignored: |name| {
-        is_position_ids(name) || is_head(name) || name.starts_with("pooler.") || name.starts_with("cls.seq_relationship.")
+        is_position_ids(name)
+            || is_head(name)
+            || name.starts_with("pooler.")
+            || name.starts_with("cls.seq_relationship.")
             || name == "cls.predictions.bias"
     },
     fresh: |name| name.starts_with("cls."),
