@@ -4,6 +4,8 @@
 //! reference's module names. One thing differs on purpose: there a target that matches nothing is passed over in
 //! silence, here it is an error that lists the nearest names.
 
+use std::collections::BTreeSet;
+
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,9 @@ pub struct Selection<'a> {
     pub layers: Option<&'a OneOrMany<usize>>,
     /// `layers_pattern`: the name of the list whose index counts.
     pub layers_pattern: Option<&'a OneOrMany<String>>,
+    /// Whether a name or an index that matches nothing is an error. Not so for an adapter that is about to be
+    /// loaded: its tensors say what it holds, and the reference lets such names pass.
+    pub strict: bool,
 }
 
 impl Selection<'_> {
@@ -67,12 +72,17 @@ impl Selection<'_> {
     pub fn choose<'s>(&self, sites: &'s Sites, accepts: fn(SiteKind) -> bool) -> Result<Vec<&'s SiteEntry>> {
         let candidates: Vec<&SiteEntry> = sites.iter().filter(|entry| accepts(entry.kind)).collect();
         let target = Matcher::new("target_modules", self.targets)?;
-        target.check(&candidates)?;
+        if self.strict {
+            target.check(&candidates)?;
+        }
         let exclude = self.exclude.map(|e| Matcher::new("exclude_modules", e)).transpose()?;
-        if let Some(exclude) = &exclude {
+        if let Some(exclude) = exclude.as_ref().filter(|_| self.strict) {
             exclude.check(&sites.iter().collect::<Vec<_>>())?;
         }
         let layers = self.layers.map(|wanted| Layers::new(wanted, self.layers_pattern)).transpose()?;
+        if let Some(layers) = layers.as_ref().filter(|_| self.strict) {
+            layers.check(candidates.iter().filter(|entry| target.matches(entry)).map(|entry| entry.site.name()))?;
+        }
         let chosen: Vec<&SiteEntry> = candidates
             .iter()
             .copied()
@@ -142,20 +152,6 @@ pub fn check_pattern<'a>(
         }
     }
     Ok(())
-}
-
-impl Targets {
-    /// The same without the names that match nothing in `sites`: an adapter made for several architectures names
-    /// modules of each, and its tensors say what it really holds.
-    pub fn present(&self, sites: &Sites) -> Self {
-        match self {
-            Self::List(names) => {
-                let known = |target: &&String| sites.iter().any(|entry| is_suffix(entry.site.name(), target));
-                Self::List(names.iter().filter(known).cloned().collect())
-            }
-            Self::Pattern(_) => self.clone(),
-        }
-    }
 }
 
 /// The names nearest to `wanted`, as a hint: "did you mean …".
@@ -242,14 +238,31 @@ impl<'a> Layers<'a> {
     }
 
     fn contains(&self, name: &str) -> bool {
-        if self.wanted.is_empty() {
-            return true;
-        }
-        let index = self.patterns.iter().find_map(|pattern| {
+        self.wanted.is_empty() || self.index(name).is_some_and(|index| self.wanted.contains(&index))
+    }
+
+    /// The index of the layer that the module called `name` lies in.
+    fn index(&self, name: &str) -> Option<usize> {
+        self.patterns.iter().find_map(|pattern| {
             let captures = pattern.captures(name).ok()??;
-            captures.name("idx")?.as_str().parse::<usize>().ok()
-        });
-        index.is_some_and(|index| self.wanted.contains(&index))
+            captures.name("idx")?.as_str().parse().ok()
+        })
+    }
+
+    /// Every index must be that of a layer with a targeted module.
+    fn check<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<()> {
+        let there: BTreeSet<usize> = names.filter_map(|name| self.index(name)).collect();
+        match self.wanted.iter().find(|index| !there.contains(index)) {
+            None => Ok(()),
+            Some(index) => Err(Error::NoMatch {
+                field: "layers_to_transform",
+                target: index.to_string(),
+                hint: match (there.first(), there.last()) {
+                    (Some(first), Some(last)) => format!("the targeted modules are in layers {first} to {last}"),
+                    _ => "no targeted module is in a numbered layer; check layers_pattern".to_string(),
+                },
+            }),
+        }
     }
 }
 
@@ -291,7 +304,7 @@ mod tests {
         };
         let save = ["classifier".to_string()];
         let mut selection =
-            Selection { targets: &targets, exclude: None, modules_to_save: &save, layers: None, layers_pattern: None };
+            Selection { targets: &targets, exclude: None, modules_to_save: &save, layers: None, layers_pattern: None, strict: true };
         edit(&mut selection, &extra);
         let sites = sites();
         let chosen = selection.choose(&sites, |kind| matches!(kind, SiteKind::Linear { .. }))?;
@@ -343,6 +356,28 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_is_not_there_is_refused_unless_it_is_about_to_be_loaded() {
+        let layers = OneOrMany::Many(vec![0, 99]);
+        let save = [];
+        let targets = list(&["query", "q_proj"]);
+        let mut selection = Selection {
+            targets: &targets,
+            exclude: None,
+            modules_to_save: &save,
+            layers: Some(&layers),
+            layers_pattern: None,
+            strict: false,
+        };
+        let accepts = |kind| matches!(kind, SiteKind::Linear { .. });
+        let chosen = sites();
+        assert_eq!(selection.choose(&chosen, accepts).unwrap().len(), 1);
+        let targets = list(&["query"]);
+        selection = Selection { targets: &targets, strict: true, ..selection };
+        let error = selection.choose(&chosen, accepts).unwrap_err().to_string();
+        assert!(error.contains("`99`") && error.contains("layers 0 to 1"), "{error}");
+    }
+
+    #[test]
     fn an_unmatched_target_lists_the_nearest_names() {
         let error = choose(list(&["query", "valeu"]), |_, _| ()).unwrap_err().to_string();
         assert!(error.contains("`valeu` matches no module") && error.contains("value"), "{error}");
@@ -367,11 +402,6 @@ mod tests {
         assert!(check("query").is_ok());
         assert!(check("qwery").unwrap_err().to_string().contains("query"));
         assert!(check("(").is_err());
-    }
-
-    #[test]
-    fn only_what_is_present_stays() {
-        assert_eq!(list(&["query", "q_proj"]).present(&sites()), list(&["query"]));
     }
 
     #[test]

@@ -175,6 +175,28 @@ impl LoraConfig {
         Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
     }
 
+    /// Sets the biases of the base to train with the adapter.
+    pub fn with_bias(self, bias: Bias) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Sets how the factors start.
+    pub fn with_init(self, init_lora_weights: Init) -> Self {
+        Self { init_lora_weights, ..self }
+    }
+
+    /// Records the task for other readers, e.g. `SEQ_CLS`.
+    pub fn with_task_type(mut self, task_type: &str) -> Self {
+        self.other.insert("task_type".into(), task_type.into());
+        self
+    }
+
+    /// Records the model the adapter belongs on, a folder or a hub id.
+    pub fn with_base_model(mut self, name: &str) -> Self {
+        self.other.insert("base_model_name_or_path".into(), name.into());
+        self
+    }
+
     /// Reads the fields of an `adapter_config.json`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::module::linear;
-use peft_core::targets::{Selection, Targets, check_pattern, first_match};
+use peft_core::targets::{Selection, check_pattern, first_match};
 use peft_core::{Backbone, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored};
 
 use crate::config::{Bias, Init, LoraConfig};
@@ -42,6 +42,19 @@ impl LoraConfig {
     /// # Errors
     /// What [`validate`](Self::validate) and [`Selection::choose`] refuse, and a missing `target_modules`.
     pub fn init<M: Backbone>(&self, backbone: &M) -> Result<Lora> {
+        self.build(backbone, true)
+    }
+
+    /// [`init`](Self::init) for an adapter whose tensors are about to be loaded: names that the model does not have
+    /// are passed over.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    pub fn init_for_loading<M: Backbone>(&self, backbone: &M) -> Result<Lora> {
+        self.build(backbone, false)
+    }
+
+    fn build<M: Backbone>(&self, backbone: &M, strict: bool) -> Result<Lora> {
         self.validate()?;
         let Some(targets) = &self.target_modules else {
             return Err(Error::config("target_modules", "name the modules to adapt, or \"all-linear\""));
@@ -53,11 +66,14 @@ impl LoraConfig {
             modules_to_save: saved,
             layers: self.layers_to_transform.as_ref(),
             layers_pattern: self.layers_pattern.as_ref(),
+            strict,
         };
         let chosen = selection.choose(backbone.sites(), |kind| matches!(kind, SiteKind::Linear { .. }))?;
         let names: Vec<&str> = chosen.iter().map(|entry| entry.site.name()).collect();
-        check_pattern("rank_pattern", self.rank_pattern.keys(), &names)?;
-        check_pattern("alpha_pattern", self.alpha_pattern.keys(), &names)?;
+        if strict {
+            check_pattern("rank_pattern", self.rank_pattern.keys(), &names)?;
+            check_pattern("alpha_pattern", self.alpha_pattern.keys(), &names)?;
+        }
         let device = backbone.devices().into_iter().next().unwrap_or_default();
         let mut index = HashMap::new();
         let mut factors = Vec::with_capacity(chosen.len());
@@ -76,17 +92,6 @@ impl LoraConfig {
         };
         let biases = Overrides::copy_of(backbone, backbone.sites(), trained);
         Ok(Lora { factors, biases, dropout: DropoutConfig::new(self.dropout).init(), index: Arc::new(index) })
-    }
-
-    /// [`init`](Self::init) for an adapter that is about to be loaded: names in `target_modules` and
-    /// `exclude_modules` that the model does not have are passed over, as its tensors say what it holds.
-    ///
-    /// # Errors
-    /// As [`init`](Self::init).
-    pub fn init_for_loading<M: Backbone>(&self, backbone: &M) -> Result<Lora> {
-        let present = |targets: &Option<Targets>| targets.as_ref().map(|t| t.present(backbone.sites()));
-        let exclude = present(&self.exclude_modules).filter(|t| *t != Targets::List(Vec::new()));
-        Self { target_modules: present(&self.target_modules), exclude_modules: exclude, ..self.clone() }.init(backbone)
     }
 
     fn factors(&self, name: &str, d_in: usize, d_out: usize, device: &Device) -> Result<LoraFactors> {

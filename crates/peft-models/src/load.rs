@@ -54,6 +54,17 @@ pub struct Loaded<M> {
     pub ignored: Vec<String>,
 }
 
+impl<M> Loaded<M> {
+    /// The modules that are new, by the name `modules_to_save` takes: `pooler` for `bert.pooler.dense.weight`. They
+    /// must be trained, and saved with the adapter.
+    pub fn fresh_modules(&self, prefix: &str) -> Vec<&str> {
+        let names = self.fresh.iter().map(|name| name.strip_prefix(prefix).unwrap_or(name));
+        let mut modules: Vec<&str> = names.filter_map(|name| name.split('.').next()).collect();
+        modules.dedup();
+        modules
+    }
+}
+
 /// Fills the float parameters of `module` from `checkpoint`.
 ///
 /// A parameter at the path `owner.leaf` is the tensor `name.leaf`, where `name` is the reference name of `owner`:

@@ -23,7 +23,7 @@ use serde_json::{Map, json};
 
 use crate::batches::{Cursor, LabelledBatch};
 use crate::checkpoint::{Checkpoints, Records, Round, State};
-use crate::clip::{clip_by_global_norm, scale};
+use crate::clip::{clip_by_global_norm, global_norm, scale};
 use crate::error::{Error, Result};
 use crate::metric_log::{JsonLines, MetricHistory};
 use crate::metrics::{ScoreKind, Scored};
@@ -75,6 +75,7 @@ where
             state: self.state.clone(),
             before: self.state.seconds,
             since: Instant::now(),
+            saved: None,
             components: Components {
                 interrupter: components.interrupter,
                 early_stopping: components.early_stopping,
@@ -108,6 +109,8 @@ struct Run<'a, M: SequenceClassifier + 'static, P: Method + 'static> {
     /// Seconds of earlier sittings.
     before: f64,
     since: Instant,
+    /// The step of the newest checkpoint.
+    saved: Option<usize>,
     components: Components<M, P>,
 }
 
@@ -175,7 +178,13 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
     fn step(&mut self, grads: GradientsParams, scored: Vec<Scored>, last_of_epoch: bool) -> Result<()> {
         let step = self.state.step + 1;
         let settings = &self.by.settings;
-        let (grads, norm) = clip_by_global_norm(&self.learner.model(), grads, settings.max_grad_norm);
+        let (grads, norm) = match settings.max_grad_norm {
+            0.0 => {
+                let norm = global_norm(&self.learner.model(), &grads);
+                (grads, norm)
+            }
+            bound => clip_by_global_norm(&self.learner.model(), grads, bound),
+        };
         let losses: Vec<f64> = scored.iter().map(|s| s.loss.clone().mean().into_scalar::<f32>().into()).collect();
         if !norm.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
             return Err(Error::Diverged { step });
@@ -284,6 +293,10 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
+        // An interruption right after an evaluation finds the step saved already.
+        if self.saved == Some(self.state.step) {
+            return Ok(());
+        }
         let Components { interrupter, store, .. } = &self.components;
         let records = Records::take(&self.learner, self.state.step, store, interrupter)?;
         self.state.seconds = self.before + self.since.elapsed().as_secs_f64();
@@ -296,6 +309,7 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
         let adapter = self.learner.model().adapter;
         self.by.checkpoints.write(&self.state, records, |folder| (self.by.save)(&adapter, folder))?;
         let higher_is_better = self.by.scores.first().is_none_or(|kind| kind.higher_is_better());
+        self.saved = Some(self.state.step);
         let best = self.state.best(higher_is_better).map_or(self.state.step, |round| round.step);
         self.by.checkpoints.prune(&[self.state.step, best])
     }

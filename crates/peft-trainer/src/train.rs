@@ -91,8 +91,8 @@ where
     let scores = scores_for(plan.target, plan.outputs);
     let log = JsonLines::open(plan.folder.join(METRICS), Some(state.metrics_bytes))
         .map_err(|error| peft_core::Error::io(plan.folder.join(METRICS), error))?;
+    let higher_is_better = scores.first().is_none_or(|kind| kind.higher_is_better());
     let finished = |state: State| {
-        let higher_is_better = scores.first().is_none_or(|kind| kind.higher_is_better());
         let chosen = match settings.keep {
             Keep::Best => state.best(higher_is_better),
             Keep::Last => state.rounds.last(),
@@ -101,7 +101,11 @@ where
         Outcome { chosen: chosen.cloned(), checkpoint, total_steps, state }
     };
     if state.finished {
-        return Ok(finished(state));
+        let outcome = finished(state);
+        // The process that finished may have died before it had removed what is no longer needed.
+        let best = outcome.state.best(higher_is_better).map_or(outcome.state.step, |round| round.step);
+        checkpoints.prune(&[outcome.state.step, best])?;
+        return Ok(outcome);
     }
 
     let device = plan.trainee.devices().into_iter().next().unwrap_or_default();

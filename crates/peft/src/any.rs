@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::{
-    Backbone, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site, Spans, Stored, Sublayer,
+    Backbone, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site, Spans, Stored,
+    Sublayer,
 };
 #[cfg(feature = "lora")]
 use peft_lora::{Lora, LoraConfig};
