@@ -84,7 +84,9 @@ impl fmt::Display for Report {
         for (i, entry) in self.0.iter().enumerate() {
             let gap = if i == 0 { "" } else { "  " };
             match entry {
-                Entry { deviation, .. } if *deviation == f64::INFINITY => write!(f, "{gap}{}: {}", entry.what, entry.place)?,
+                Entry { deviation, .. } if *deviation == f64::INFINITY => {
+                    write!(f, "{gap}{}: {}", entry.what, entry.place)?
+                }
                 Entry { bound, .. } if *bound == 0.0 && entry.passed() => write!(f, "{gap}{} same", entry.what)?,
                 _ if entry.passed() => write!(f, "{gap}{} {:.0e}", entry.what, entry.deviation)?,
                 _ => write!(f, "{gap}{} {:.1e} > {:.0e} {}", entry.what, entry.deviation, entry.bound, entry.place)?,
@@ -119,7 +121,8 @@ mod tests {
         let mut report = Report::default();
         report.logits("logits", &TensorData::from([1.00001f32, -2.0]), &want);
         assert!(report.passed(), "{report}");
-        for bad in [TensorData::from([1.001f32, -2.0]), TensorData::from([f32::NAN, -2.0]), TensorData::from([1.0f32])] {
+        for bad in [TensorData::from([1.001f32, -2.0]), TensorData::from([f32::NAN, -2.0]), TensorData::from([1.0f32])]
+        {
             let mut report = Report::default();
             report.logits("logits", &bad, &want);
             assert!(!report.passed(), "{report}");

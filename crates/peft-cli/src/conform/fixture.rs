@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::Tensors;
 use peft::models::Batch;
-use peft::models::bert::BertForSequenceClassification;
+use peft::models::bert::{BertConfig, BertForSequenceClassification};
 use peft_trainer::metrics::Targets;
 
 /// The tensors of an `io.safetensors`.
@@ -47,7 +47,8 @@ impl Fixture {
         let labels = self.need("in.labels")?;
         let float = matches!(labels.dtype(), DType::F32 | DType::F64);
         Ok(match labels.shape().len() {
-            1 if outputs > 1 && !float => Targets::Classes(labels.iter::<i64>().map(|id| id as usize).collect()),
+            // A class a row, or in language modelling a token a position.
+            1 | 2 if outputs > 1 && !float => Targets::Classes(labels.iter::<i64>().map(|id| id as usize).collect()),
             2 if outputs > 1 => {
                 let members: Vec<bool> = labels.iter::<f32>().map(|value| value > 0.5).collect();
                 Targets::Sets(members.chunks(outputs).map(<[bool]>::to_vec).collect())
@@ -67,6 +68,12 @@ impl Fixture {
 fn file_name(name: &str) -> String {
     let name = name.strip_prefix("base_model.model.").unwrap_or(name);
     name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+}
+
+/// Whether the base of a folder of fixtures has a masked-language-model head.
+pub(crate) fn is_masked_lm(model: &Path) -> Result<bool> {
+    let config = BertConfig::from_folder(&model.join("base"))?;
+    Ok(config.architectures.is_some_and(|names| names.iter().any(|name| name.ends_with("ForMaskedLM"))))
 }
 
 /// The base model of a folder of fixtures.

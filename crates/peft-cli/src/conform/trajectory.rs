@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
+use peft::core::Frozen;
 use peft::core::file::read_config;
 use peft::core::tensors::{export, import};
-use peft::core::Frozen;
 use peft::{AnyConfig, Unsupported};
 use peft_trainer::losses;
 
