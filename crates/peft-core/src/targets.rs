@@ -303,8 +303,14 @@ mod tests {
             pattern: OneOrMany::One("layer".into()),
         };
         let save = ["classifier".to_string()];
-        let mut selection =
-            Selection { targets: &targets, exclude: None, modules_to_save: &save, layers: None, layers_pattern: None, strict: true };
+        let mut selection = Selection {
+            targets: &targets,
+            exclude: None,
+            modules_to_save: &save,
+            layers: None,
+            layers_pattern: None,
+            strict: true,
+        };
         edit(&mut selection, &extra);
         let sites = sites();
         let chosen = selection.choose(&sites, |kind| matches!(kind, SiteKind::Linear { .. }))?;

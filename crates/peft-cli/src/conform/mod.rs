@@ -42,7 +42,9 @@ pub(crate) fn run(folder: &Path, device: &Device) -> Result<bool> {
     for model in models {
         for name in fixtures(&model)? {
             let label = format!("{}/{name}", model.file_name().unwrap_or_default().to_string_lossy());
-            match compare(&model, &name, device) {
+            let compared = std::panic::catch_unwind(|| compare(&model, &name, device));
+            // One fixture that breaks something of ours must not hide the others.
+            match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("the comparison panicked, see above"))) {
                 Ok(Verdict::Skipped(reason)) => {
                     skipped += 1;
                     println!("skip  {label:<28} {reason}");

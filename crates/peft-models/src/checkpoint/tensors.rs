@@ -5,10 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::{BoolStore, DType, TensorData};
+use burn::tensor::TensorData;
 use burn_store::burn_pack::{Error as PackError, Tensor};
 use burn_store::{ModuleStore, PytorchStore, bridge};
-use safetensors::Dtype;
+use peft_core::file::dtype_from;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::find::Format;
@@ -63,7 +63,7 @@ fn of_safetensors(path: &Path, mut file: File) -> Result<Vec<Tensor>> {
 }
 
 fn lazy(path: &Path, file: &Arc<Mutex<File>>, data_at: u64, name: String, info: &TensorInfo) -> Result<Tensor> {
-    let Some(dtype) = dtype(info.dtype) else {
+    let Some(dtype) = dtype_from(info.dtype) else {
         let reason = format!("tensor `{name}` has the type {:?}, which is not read; use F32, F16 or BF16", info.dtype);
         return Err(Error::file(path, reason));
     };
@@ -79,25 +79,6 @@ fn lazy(path: &Path, file: &Arc<Mutex<File>>, data_at: u64, name: String, info: 
             .map_err(|error| PackError::ValidationError(error.to_string()))
     };
     Ok(bridge::deferred(name, dtype, info.shape.clone().into(), None, values))
-}
-
-fn dtype(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I16 => DType::I16,
-        Dtype::I8 => DType::I8,
-        Dtype::U64 => DType::U64,
-        Dtype::U32 => DType::U32,
-        Dtype::U16 => DType::U16,
-        Dtype::U8 => DType::U8,
-        Dtype::BOOL => DType::Bool(BoolStore::Native),
-        _ => return None,
-    })
 }
 
 fn of_pytorch(path: &Path) -> Result<Vec<Tensor>> {
