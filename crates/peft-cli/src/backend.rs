@@ -55,13 +55,19 @@ pub(crate) fn device(name: Option<&str>) -> Result<Device> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::no_backend("gpu", "flex, ndarray, cuda")]
+    #[case::no_number("cuda:x", "cuda:0")]
+    #[case::one_cpu("flex:1", "one CPU")]
+    fn a_wrong_device_names_the_right_ones(#[case] name: &str, #[case] says: &str) {
+        let error = device(Some(name)).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 
     #[test]
-    fn a_wrong_device_names_the_right_ones() {
+    fn there_is_a_device_by_default() {
         assert!(device(None).is_ok());
-        for (name, says) in [("gpu", "flex, ndarray, cuda"), ("cuda:x", "cuda:0"), ("flex:1", "one CPU")] {
-            let error = device(Some(name)).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
     }
 }

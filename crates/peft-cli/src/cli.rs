@@ -43,7 +43,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint, with the options it was begun with
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "model", "train", "output"])]
+    #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
     /// Show burn-train's full-screen interface
     #[arg(long)]

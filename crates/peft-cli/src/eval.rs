@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::EvalArgs;
 use crate::options::DataOptions;
 use crate::session::Scorer;
+use crate::terminal::say;
 
 pub(crate) fn run(args: EvalArgs, device: &Device) -> Result<()> {
     let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
@@ -19,13 +20,14 @@ pub(crate) fn run(args: EvalArgs, device: &Device) -> Result<()> {
     let rows = Rows::new(&examples, &scorer.encoder, scorer.outputs)?;
     let measured = evaluate(&*scorer.bert, &scorer.adapter, rows, scorer.target, scorer.outputs, args.batch_size)?;
     if args.json {
-        let mut line = Map::from_iter([("rows".to_string(), json!(measured.rows)), ("loss".to_string(), json!(measured.loss))]);
+        let mut line =
+            Map::from_iter([("rows".to_string(), json!(measured.rows)), ("loss".to_string(), json!(measured.loss))]);
         line.extend(measured.scores.into_iter().map(|(name, score)| (name, json!(score))));
-        println!("{}", Value::Object(line));
+        say!("{}", Value::Object(line))?;
     } else {
-        println!("rows      {}\nloss      {:.4}", measured.rows, measured.loss);
+        say!("rows      {}\nloss      {:.4}", measured.rows, measured.loss)?;
         for (name, score) in &measured.scores {
-            println!("{name:<9} {score:.4}");
+            say!("{name:<9} {score:.4}")?;
         }
     }
     Ok(())

@@ -6,17 +6,18 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::prelude::*;
-use peft::core::{Adapter, Backbone, SiteKind};
 use peft::core::file::{AdapterFile, CONFIG as ADAPTER_CONFIG};
 use peft::core::targets::{ALL_LINEAR, Targets};
+use peft::core::{Adapter, Backbone, SiteKind};
 use peft::lora::LoraConfig;
-use peft::models::bert::{BertConfig, BertForSequenceClassification};
 use peft::models::Checkpoint;
+use peft::models::bert::{BertConfig, BertForSequenceClassification};
 use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets};
 
 use crate::cli::InspectArgs;
 use crate::hub;
 use crate::run_folder::{labels_of, options_of};
+use crate::terminal::say;
 use crate::train::thousands;
 
 pub(crate) fn run(args: &InspectArgs, device: &Device) -> Result<()> {
@@ -31,8 +32,8 @@ pub(crate) fn run(args: &InspectArgs, device: &Device) -> Result<()> {
 fn model(args: &InspectArgs, device: &Device) -> Result<()> {
     let folder = hub::resolve(&args.path, None, &[])?;
     let config = BertConfig::from_folder(&folder)?;
-    println!("model      {} ({})", args.path, config.model_type);
-    println!(
+    say!("model      {} ({})", args.path, config.model_type)?;
+    say!(
         "shape      {} layers, hidden {}, {} heads, feed-forward {}, vocabulary {}, positions {}",
         config.num_hidden_layers,
         config.hidden_size,
@@ -40,27 +41,27 @@ fn model(args: &InspectArgs, device: &Device) -> Result<()> {
         config.intermediate_size,
         thousands(config.vocab_size),
         config.max_position_embeddings,
-    );
+    )?;
     match Checkpoint::open(&folder) {
         Ok(checkpoint) => {
             let held: Vec<String> =
                 checkpoint.parameters().iter().map(|(dtype, n)| format!("{} in {dtype:?}", thousands(*n))).collect();
-            println!("weights    {} tensors, {} parameters", checkpoint.keys().count(), held.join(", "));
+            say!("weights    {} tensors, {} parameters", checkpoint.keys().count(), held.join(", "))?;
             if args.all {
                 for key in checkpoint.keys() {
                     let shape = checkpoint.shape(key).unwrap_or_default();
-                    println!("           {key} {shape:?}");
+                    say!("           {key} {shape:?}")?;
                 }
             }
         }
-        Err(error) => println!("weights    none ({error})"),
+        Err(error) => say!("weights    none ({error})")?,
     }
     // Built without values: a skeleton costs no memory.
     let bert = BertForSequenceClassification::new(&config, args.labels, device);
-    println!("sites      {}", sites(&bert));
+    say!("sites      {}", sites(&bert))?;
     if args.all {
         for entry in bert.sites() {
-            println!("           {} {:?}", entry.site.name(), entry.kind);
+            say!("           {} {:?}", entry.site.name(), entry.kind)?;
         }
     }
     if let Some(rank) = args.rank {
@@ -79,44 +80,44 @@ fn trainable(bert: &BertForSequenceClassification, rank: usize, targets: Option<
     let save = vec!["classifier".to_string()];
     let lora = LoraConfig { target_modules: targets, modules_to_save: Some(save.clone()), ..LoraConfig::new(rank) };
     let adapter = Adapter::new(lora.init(bert)?, bert, &save, &HEAD_NAMES)?;
-    share(adapter.num_params(), bert.num_params());
-    Ok(())
+    share(adapter.num_params(), bert.num_params())
 }
 
 /// An adapter or a run: from its files alone, without the base.
 fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     if let Some(options) = options_of(folder)? {
-        let name = |path: &Option<std::path::PathBuf>| path.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
-        println!("run        {} trained on {}", folder.display(), name(&options.train));
+        let name =
+            |path: &Option<std::path::PathBuf>| path.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
+        say!("run        {} trained on {}", folder.display(), name(&options.train))?;
         if let Some(labels) = labels_of(folder)? {
-            println!("labels     {}", labels.names().join(", "));
+            say!("labels     {}", labels.names().join(", "))?;
         }
         let checkpoints = peft_trainer::checkpoint::Checkpoints::of(folder);
         if let Some(step) = checkpoints.steps()?.last() {
             let state = checkpoints.state(*step)?;
             let end = if state.finished { "finished" } else { "not finished" };
-            println!("state      {end}, step {step}, {} evaluations", state.rounds.len());
+            say!("state      {end}, step {step}, {} evaluations", state.rounds.len())?;
         }
         if !folder.join(ADAPTER_CONFIG).exists() {
-            println!("adapter    none yet; continue with: peft train --resume {}", folder.display());
+            say!("adapter    none yet; continue with: peft train --resume {}", folder.display())?;
             return Ok(());
         }
     }
     let file = AdapterFile::read(folder)?;
     let text = |field: &str| file.config.get(field).and_then(|value| value.as_str()).unwrap_or("not given").to_string();
-    println!("adapter    {} ({})", folder.display(), text("peft_type"));
-    println!("base       {}", text("base_model_name_or_path"));
+    say!("adapter    {} ({})", folder.display(), text("peft_type"))?;
+    say!("base       {}", text("base_model_name_or_path"))?;
     match AnyConfig::from_json(file.config.clone()) {
         Ok(AnyConfig::Lora(lora)) => {
-            println!("settings   r {}, alpha {}, dropout {}, bias {:?}", lora.rank, lora.alpha, lora.dropout, lora.bias);
-            println!("targets    {}", list(lora.target_modules.as_ref()));
-            println!("saved      {}", lora.modules_to_save.unwrap_or_default().join(", "));
+            say!("settings   r {}, alpha {}, dropout {}, bias {:?}", lora.rank, lora.alpha, lora.dropout, lora.bias)?;
+            say!("targets    {}", list(lora.target_modules.as_ref()))?;
+            say!("saved      {}", lora.modules_to_save.unwrap_or_default().join(", "))?;
         }
-        Err(Unsupported::Method(kind)) => println!("settings   {kind} is not a method of this version"),
-        Err(Unsupported::Field(error)) => println!("settings   {error}"),
+        Err(Unsupported::Method(kind)) => say!("settings   {kind} is not a method of this version")?,
+        Err(Unsupported::Field(error)) => say!("settings   {error}")?,
     }
     let parameters: usize = file.tensors.values().map(|data| data.shape().iter().product::<usize>()).sum();
-    println!("tensors    {}, {} parameters", file.tensors.len(), thousands(parameters));
+    say!("tensors    {}, {} parameters", file.tensors.len(), thousands(parameters))?;
     let mut modules: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, data) in &file.tensors {
         let module = name.split(".lora_").next().and_then(|owner| owner.rsplit('.').next()).unwrap_or(name);
@@ -124,26 +125,26 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
         *modules.entry(module).or_default() += data.shape().iter().product::<usize>();
     }
     for (module, n) in modules {
-        println!("           {module:<12} {}", thousands(n));
+        say!("           {module:<12} {}", thousands(n))?;
     }
     if all {
         for (name, data) in &file.tensors {
-            println!("           {name} {:?}", data.shape());
+            say!("           {name} {:?}", data.shape())?;
         }
     }
     // The share needs the base's size; its configuration is enough.
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
         let config = BertConfig::from_folder(&base).context("the base's configuration")?;
         let outputs = file.tensors.get("classifier.weight").map_or(2, |weight| weight.shape()[0]);
-        share(parameters, BertForSequenceClassification::new(&config, outputs, device).num_params());
+        share(parameters, BertForSequenceClassification::new(&config, outputs, device).num_params())?;
     }
     Ok(())
 }
 
-fn share(trained: usize, base: usize) {
+fn share(trained: usize, base: usize) -> Result<()> {
     let all = base + trained;
     let percent = 100.0 * trained as f64 / all as f64;
-    println!("trainable  {} of {} parameters ({percent:.2} %)", thousands(trained), thousands(all));
+    say!("trainable  {} of {} parameters ({percent:.2} %)", thousands(trained), thousands(all))
 }
 
 fn list(targets: Option<&Targets>) -> String {

@@ -230,7 +230,7 @@ impl TrainOptions {
             let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
             let reason = match unknown {
                 Some(key) => format!("no option is called `{key}`; {}", nearest(key)),
-                None => message,
+                None => in_plain_words(&text, line, &message),
             };
             anyhow::anyhow!("{}: line {line}: {reason}", path.display())
         })?;
@@ -298,6 +298,12 @@ impl TrainOptions {
         };
         this.settings().validate()?;
         this.lora().validate()?;
+        if let Some(method) = this.method.as_deref().filter(|method| *method != "lora") {
+            bail!("method: `{method}` is not a method of this version; choose lora");
+        }
+        if this.lora_alpha.is_some_and(|alpha| !alpha.is_finite()) {
+            bail!("lora_alpha: must be a finite number");
+        }
         if this.max_length.is_some_and(|n| n < 4) {
             bail!("max_length: must be at least 4, for the special tokens and a word");
         }
@@ -362,6 +368,18 @@ impl TrainOptions {
             no_quotes: self.no_quotes,
         }
     }
+}
+
+/// What the parser said about a line, with the option it is about and without Rust's names of types.
+fn in_plain_words(text: &str, line: usize, message: &str) -> String {
+    let key = text.lines().nth(line - 1).and_then(|line| line.split('=').next()).unwrap_or_default().trim();
+    let option = if TrainOptions::KEYS.contains(&key) { format!("{key}: ") } else { String::new() };
+    let words = |word: &str| match word {
+        "usize" | "u64" => "a whole number, 0 or more".to_string(),
+        "f64" => "a number".to_string(),
+        other => other.to_string(),
+    };
+    format!("{option}{}", message.split(' ').map(words).collect::<Vec<_>>().join(" "))
 }
 
 fn nearest(key: &str) -> String {

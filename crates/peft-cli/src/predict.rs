@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::PredictArgs;
 use crate::eval::or_of_run;
 use crate::session::Scorer;
+use crate::terminal::unless_closed;
 
 /// A label counts as given from this probability on, where a text may have several.
 const THRESHOLD: f32 = 0.5;
@@ -37,16 +38,9 @@ pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     for (example, scores) in examples.iter().zip(&scores) {
         let line = if args.json { scorer.object(example, scores) } else { scorer.line(example, scores) };
-        // A reader that has seen enough (`| head`) is no error.
-        match writeln!(out, "{line}") {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written?,
-        }
+        unless_closed(writeln!(out, "{line}"))?;
     }
-    match out.flush() {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        flushed => Ok(flushed?),
-    }
+    unless_closed(out.flush())
 }
 
 fn standard_input() -> Result<String> {
@@ -60,7 +54,8 @@ fn standard_input() -> Result<String> {
 }
 
 fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Example> {
-    let example = |(i, text): (usize, &str)| Example { text: text.to_string(), text_pair: None, label: None, line: i + 1 };
+    let example =
+        |(i, text): (usize, &str)| Example { text: text.to_string(), text_pair: None, label: None, line: i + 1 };
     texts.enumerate().map(example).filter(|example| !example.text.trim().is_empty()).collect()
 }
 
@@ -92,7 +87,8 @@ impl Scorer {
         if let Some(pair) = &example.text_pair {
             object.insert("text_pair".into(), json!(pair));
         }
-        let all: Map<String, Value> = scores.iter().enumerate().map(|(id, score)| (self.name(id), json!(score))).collect();
+        let all: Map<String, Value> =
+            scores.iter().enumerate().map(|(id, score)| (self.name(id), json!(score))).collect();
         match self.target {
             Target::Regression => object.insert("score".into(), json!(scores[0])),
             Target::Single => {

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use peft::core::file::{CONFIG as ADAPTER_CONFIG, WEIGHTS as ADAPTER_WEIGHTS};
 use peft::core::store::{read, write_atomic};
 use peft_data::Labels;
@@ -27,25 +27,36 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
+    /// Refuses a folder that holds a run, or files of something else. Touches nothing.
+    pub(crate) fn refuse_taken(path: &Path) -> Result<()> {
+        let shown = path.display();
+        if path.join(OPTIONS).exists() {
+            bail!(
+                "{shown}: this folder holds another run; continue it with --resume {shown}, or choose another --output"
+            );
+        }
+        if path.exists() && !path.is_dir() {
+            bail!("{shown}: this is a file; choose another --output");
+        }
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !is_ours(&name) {
+                bail!("{shown}: the folder is not empty (`{name}`); choose another --output");
+            }
+        }
+        Ok(())
+    }
+
     /// Takes `path` for a new run.
     ///
     /// # Errors
-    /// If it holds a run, or files of something else, or cannot be written.
+    /// If it is taken, or cannot be written.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        if path.join(OPTIONS).exists() {
-            bail!(
-                "{}: this folder holds another run; continue it with --resume {0}, or choose another --output",
-                path.display()
-            );
-        }
         fs::create_dir_all(path).map_err(|error| peft::core::Error::io(path, error))?;
-        for entry in fs::read_dir(path).map_err(|error| peft::core::Error::io(path, error))?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !is_ours(&name) {
-                bail!("{}: the folder is not empty (`{name}`); choose another --output", path.display());
-            }
-        }
-        Self::lock(path)
+        let folder = Self::lock(path)?;
+        // Another process may have begun a run, and even ended it, since this one looked first.
+        Self::refuse_taken(path)?;
+        Ok(folder)
     }
 
     /// Takes up the run in `path`.
@@ -65,7 +76,16 @@ impl RunFolder {
         let file = path.join(LOCK);
         let lock = File::create(&file).map_err(|error| peft::core::Error::io(&file, error))?;
         if lock.try_lock().is_err() {
-            bail!("{}: another process is training in this folder; wait for it or choose another --output", path.display());
+            bail!(
+                "{}: another process is training in this folder; wait for it or choose another --output",
+                path.display()
+            );
+        }
+        // What processes that were killed in writing have left. Nobody else is writing now.
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if is_partial(&entry.file_name().to_string_lossy()) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
@@ -76,7 +96,12 @@ impl RunFolder {
     }
 
     /// Records what the run begins with, the options last.
-    pub(crate) fn begin(&self, options: &TrainOptions, labels: Option<&Labels>, encoder: &peft_data::Encoder) -> Result<()> {
+    pub(crate) fn begin(
+        &self,
+        options: &TrainOptions,
+        labels: Option<&Labels>,
+        encoder: &peft_data::Encoder,
+    ) -> Result<()> {
         encoder.save(&self.path)?;
         if let Some(labels) = labels {
             let bytes = serde_json::to_vec_pretty(labels).context("labels serialise")?;
@@ -94,12 +119,28 @@ impl RunFolder {
         write_atomic(&self.path.join(ADAPTER_CONFIG), &config)?;
         Ok(weights.len() as u64)
     }
+
+    /// Adds to an error about a file how to go on once it is mended, unless it says so itself.
+    pub(crate) fn with_way_on(&self, error: anyhow::Error) -> anyhow::Error {
+        let about_a_file = matches!(error.downcast_ref(), Some(peft::core::Error::File { .. }))
+            || matches!(error.downcast_ref(), Some(peft_trainer::Error::Core(peft::core::Error::File { .. })));
+        let message = error.to_string();
+        if !about_a_file || message.contains("--resume") {
+            return error;
+        }
+        anyhow!("{message}; mend that, then continue with: peft train --resume {}", self.path.display())
+    }
 }
 
 /// Files that an attempt which died before it began properly may have left.
 fn is_ours(name: &str) -> bool {
     let tokenizer = name.starts_with("tokenizer") || name == "vocab.txt" || name == "special_tokens_map.json";
-    tokenizer || name == LABELS || name == METRICS || name == LOCK || (name.starts_with('.') && name.ends_with(".tmp"))
+    tokenizer || name == LABELS || name == METRICS || name == LOCK || is_partial(name)
+}
+
+/// The name of a file that was being written and not yet in its place.
+fn is_partial(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 /// The options a run was begun with, if `folder` holds one.

@@ -12,6 +12,7 @@ use peft_data::{Encoder, Labels, Target};
 use crate::hub::{self, Need};
 use crate::options::TrainOptions;
 use crate::run_folder::{labels_of, options_of};
+use crate::terminal::note;
 
 /// An adapter, its base, its tokenizer and the names of its labels.
 pub(crate) struct Scorer {
@@ -49,7 +50,7 @@ impl Scorer {
         let Some(name) = model.or(named) else {
             bail!("{}: does not say what model it was trained on; name it with --model", folder.display());
         };
-        let revision = options.as_ref().and_then(|options| options.revision.as_deref()).filter(|_| model.is_none());
+        let revision = file.config.get("revision").and_then(|name| name.as_str()).filter(|_| model.is_none());
         let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
         let outputs = file.tensors.get("classifier.weight").map(|weight| weight.shape()[0]);
         let bert = BertForSequenceClassification::from_folder(&base, outputs, device)?.module;
@@ -80,6 +81,6 @@ impl Scorer {
 fn unknown(config: &AnyConfig) {
     let fields = config.unknown_fields();
     if !fields.is_empty() {
-        eprintln!("warning: fields of a newer version are kept but have no effect: {}", fields.join(", "));
+        note!("warning: fields of a newer version are kept but have no effect: {}", fields.join(", "));
     }
 }

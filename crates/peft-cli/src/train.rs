@@ -21,28 +21,29 @@ use crate::cli::TrainArgs;
 use crate::hub::{self, Need};
 use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
+use crate::terminal::{note, say};
 
 pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
-    let (folder, options, resumed) = match &args.resume {
+    if args.tui && !std::io::stdout().is_terminal() {
+        bail!("--tui: standard output is no terminal; leave --tui out");
+    }
+    let (resumed, options) = match &args.resume {
         Some(path) => {
-            if args.options != TrainOptions::default() {
+            if args.config.is_some() || args.options != TrainOptions::default() {
                 bail!("--resume continues a run with the options it was begun with; leave the other options out");
             }
             let (folder, options) = RunFolder::resume(path)?;
-            (Some(folder), options, true)
+            (Some(folder), options)
         }
         None => {
             let file = args.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
-            (None, args.options.over(file).resolve()?, false)
+            let options = args.options.over(file).resolve()?;
+            RunFolder::refuse_taken(options.output.as_deref().unwrap_or(Path::new("")))?;
+            (None, options)
         }
     };
-    let session = Session::open(&options, folder.as_ref().map(RunFolder::path))?;
-    // The folder is touched only now: bad input leaves no trace.
-    let folder = match folder {
-        Some(folder) => folder,
-        None => RunFolder::create(&options.output.clone().unwrap_or_default())?,
-    };
-    session.train(&folder, resumed, args.tui, device)
+    let session = Session::open(&options, resumed.as_ref().map(RunFolder::path))?;
+    session.train(resumed, args.tui, device)
 }
 
 /// A run's input, read and checked.
@@ -72,7 +73,7 @@ impl<'a> Session<'a> {
             let table = Table::read(path, &data.reading())?;
             let columns = Columns::resolve(&table, &data.names(), Some(target))?;
             let examples = Examples::from_table(&table, &columns, target, labels)?;
-            eprintln!("{}: {} rows, {columns}", path.display(), examples.len());
+            note!("{}: {} rows, {columns}", shown(path), examples.len());
             Ok(examples)
         };
         let known = run.map(labels_of).transpose()?.flatten();
@@ -103,23 +104,29 @@ impl<'a> Session<'a> {
         outputs(self.target, self.labels.as_ref().map_or(1, Labels::len))
     }
 
-    fn train(self, folder: &RunFolder, resumed: bool, tui: bool, device: &Device) -> Result<()> {
+    fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
         let Loaded { module: bert, fresh, .. } =
             BertForSequenceClassification::from_folder(&self.model, Some(self.outputs()), &device)?;
         let config = self.adapter_config(&fresh);
         let adapter = config.init(&bert)?;
-        if !resumed {
-            folder.begin(self.options, self.labels.as_ref(), &self.encoder)?;
-        }
+        // The folder is touched only now: bad input leaves no trace.
+        let folder = match resumed {
+            Some(folder) => folder,
+            None => {
+                let folder = RunFolder::create(self.options.output.as_deref().unwrap_or(Path::new("")))?;
+                folder.begin(self.options, self.labels.as_ref(), &self.encoder)?;
+                folder
+            }
+        };
         let base = bert.num_params();
         let trainee = Trainee::new(bert, adapter);
         let trained = trainee.num_params();
-        eprintln!(
+        note!(
             "{} on {}: training {} of {} parameters ({:.2} %), new: {}",
             trainee_kind(&config),
-            self.options.model.as_deref().unwrap_or_default(),
+            shown(Path::new(self.options.model.as_deref().unwrap_or_default())),
             thousands(trained),
             thousands(base + trained),
             100.0 * trained as f64 / (base + trained) as f64,
@@ -139,9 +146,10 @@ impl<'a> Session<'a> {
             save: Arc::new(move |adapter, path| save_adapter(adapter, &config, path)),
             progress: progress.clone(),
             interrupter,
-        })?;
+        });
         progress.finish();
-        conclude(folder, &outcome, trained, base + trained)
+        let outcome = outcome.map_err(|error| folder.with_way_on(error.into()))?;
+        conclude(&folder, &outcome, trained, base + trained)
     }
 
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
@@ -158,6 +166,7 @@ impl<'a> Session<'a> {
         lora.modules_to_save = Some(saved);
         lora.other.insert("task_type".into(), json!("SEQ_CLS"));
         lora.other.insert("base_model_name_or_path".into(), json!(self.options.model));
+        lora.other.insert("revision".into(), json!(self.options.revision));
         AnyConfig::Lora(lora)
     }
 }
@@ -183,9 +192,6 @@ fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> 
     if !tui {
         return Ok(Box::new(progress.renderer()));
     }
-    if !std::io::stdout().is_terminal() {
-        bail!("--tui: standard output is no terminal; leave --tui out");
-    }
     Ok(Box::new(burn::train::renderer::tui::TuiMetricsRendererWrapper::new(interrupter.clone(), None)))
 }
 
@@ -194,24 +200,36 @@ fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -
     let Outcome { state, chosen, checkpoint, total_steps } = outcome;
     let run = folder.path().display();
     if !state.finished {
-        println!("stopped at step {} of {total_steps}; continue with: peft train --resume {run}", state.step);
-        return Ok(());
+        return say!("stopped at step {} of {total_steps}; continue with: peft train --resume {run}", state.step);
     }
-    let bytes = folder.finish(checkpoint)?;
+    let bytes = folder.finish(checkpoint).map_err(|error| folder.with_way_on(error))?;
     if let Some(round) = chosen {
         let scores: Vec<String> = round.scores.iter().map(|(name, score)| format!("{name} {score:.3}")).collect();
-        println!("{}, loss {:.3}, at step {} of {total_steps}", scores.join(", "), round.loss, round.step);
+        say!("{}, loss {:.3}, at step {} of {total_steps}", scores.join(", "), round.loss, round.step)?;
     }
-    println!(
+    say!(
         "trained {} of {} parameters ({:.2} %) in {}",
         thousands(trained),
         thousands(all),
         100.0 * trained as f64 / all as f64,
         peft_trainer::progress::duration(std::time::Duration::from_secs_f64(state.seconds)),
-    );
-    println!("adapter: {run} ({:.1} MB)", bytes as f64 / 1e6);
-    println!("use it:  cargo xtask predict --adapter {run} \"a text to label\"");
-    Ok(())
+    )?;
+    say!("adapter: {run} ({})", size(bytes))?;
+    say!("use it:  cargo xtask predict --adapter {run} \"a text to label\"")
+}
+
+/// A path as a reader here would write it: relative to the working folder where it lies below that.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+/// `1234567` as `1.2 MB`.
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        few if few < 1e6 => format!("{:.1} kB", few / 1e3),
+        many => format!("{:.1} MB", many / 1e6),
+    }
 }
 
 /// `1234567` as `1,234,567`.
@@ -219,7 +237,7 @@ pub(crate) fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -233,7 +251,11 @@ mod tests {
 
     #[test]
     fn numbers_and_modules_read_well() {
-        assert_eq!((thousands(0), thousands(999), thousands(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!(
+            (thousands(0), thousands(999), thousands(1_234_567)),
+            ("0".into(), "999".into(), "1,234,567".into())
+        );
+        assert_eq!((size(9744), size(1_234_567)), ("9.7 kB".into(), "1.2 MB".into()));
         assert_eq!(module_of("bert.pooler.dense.weight"), Some("pooler"));
         assert_eq!(module_of("classifier.bias"), Some("classifier"));
     }

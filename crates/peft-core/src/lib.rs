@@ -3,6 +3,7 @@
 mod adapter;
 mod adapters;
 mod backbone;
+mod dropout;
 mod error;
 pub mod file;
 mod frozen;
@@ -21,6 +22,7 @@ mod virtual_tokens;
 pub use adapter::Adapter;
 pub use adapters::{Adapters, BASE, Routed};
 pub use backbone::Backbone;
+pub use dropout::Dropout;
 pub use error::{Error, Result};
 pub use frozen::Frozen;
 pub use hooks::{Hooks, Identity};

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::module::linear;
 use peft_core::targets::{Selection, check_pattern, first_match};
-use peft_core::{Backbone, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored};
+use peft_core::{
+    Backbone, Dropout, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored,
+};
 
 use crate::config::{Bias, Init, LoraConfig};
 
@@ -91,7 +92,7 @@ impl LoraConfig {
                 }
         };
         let biases = Overrides::copy_of(backbone, backbone.sites(), trained);
-        Ok(Lora { factors, biases, dropout: DropoutConfig::new(self.dropout).init(), index: Arc::new(index) })
+        Ok(Lora { factors, biases, dropout: Dropout::new(self.dropout), index: Arc::new(index) })
     }
 
     fn factors(&self, name: &str, d_in: usize, d_out: usize, device: &Device) -> Result<LoraFactors> {

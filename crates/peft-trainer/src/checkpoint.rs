@@ -23,6 +23,7 @@ use peft_core::store::{read, sync_folder, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::exact;
 use crate::metric_log::RoundValue;
 
 /// Where a run stands: all that is not a tensor.
@@ -37,8 +38,10 @@ pub struct State {
     /// Evaluations so far, in order.
     pub rounds: Vec<Round>,
     /// Sum of the losses since the last line of metrics, and their number.
+    #[serde(with = "exact::sum")]
     pub window: (f64, usize),
     /// Sum of the losses since the last evaluation, and their number.
+    #[serde(with = "exact::sum")]
     pub since_round: (f64, usize),
     /// Real tokens seen.
     pub tokens: u64,
@@ -58,10 +61,13 @@ pub struct Round {
     /// The step after which it was made.
     pub step: usize,
     /// Mean training loss since the round before.
+    #[serde(with = "exact::number")]
     pub train_loss: f64,
     /// Mean loss on the validation rows.
+    #[serde(with = "exact::number")]
     pub loss: f64,
     /// Scores by name, the one that selects the best checkpoint first.
+    #[serde(with = "exact::named")]
     pub scores: Vec<(String, f64)>,
 }
 
@@ -327,6 +333,26 @@ mod tests {
         checkpoints.prune(&[10, 2]).unwrap();
         assert_eq!(checkpoints.steps().unwrap(), [2, 10]);
         assert_eq!(fs::read_dir(run.path().join("checkpoints")).unwrap().count(), 2);
+    }
+
+    /// 0.38781462609767914 is a number that serde_json's parser, left to itself, reads as its neighbour.
+    #[test]
+    fn floats_come_back_bit_for_bit() {
+        let values = [0.38781462609767914, f64::NAN, f64::INFINITY, -1e-300, 1e300, 0.1 + 0.2, 5e-324];
+        for value in values {
+            let state = State {
+                rounds: vec![Round { step: 1, train_loss: value, loss: value, scores: vec![("f1".into(), value)] }],
+                window: (value, 3),
+                since_round: (value, 4),
+                history: vec![RoundValue { metric: "Loss".into(), round: 1, split: "valid".into(), value }],
+                ..State::default()
+            };
+            let read: State = serde_json::from_slice(&serde_json::to_vec_pretty(&state).unwrap()).unwrap();
+            let Round { train_loss, loss, scores, .. } = &read.rounds[0];
+            for back in [*train_loss, *loss, scores[0].1, read.window.0, read.since_round.0, read.history[0].value] {
+                assert_eq!(back.to_bits(), value.to_bits(), "{value} came back as {back}");
+            }
+        }
     }
 
     #[test]

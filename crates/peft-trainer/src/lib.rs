@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod clip;
 mod error;
 mod evaluate;
+mod exact;
 pub mod metric_log;
 pub mod metrics;
 mod objective;

@@ -1,11 +1,10 @@
 //! Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762) with room for a prefix.
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Hooks, Scope, Site, SiteKind, Sublayer};
+use peft_core::{Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
 
 use super::config::BertConfig;
 use crate::mask::AttentionMask;
@@ -36,7 +35,7 @@ impl BertAttention {
             query: at.linear("query", h, h, true),
             key: at.linear("key", h, h, true),
             value: at.linear("value", h, h, true),
-            dropout: DropoutConfig::new(config.attention_probs_dropout_prob).init(),
+            dropout: Dropout::new(config.attention_probs_dropout_prob),
             n_heads,
             site: at.site(SiteKind::Attention { n_heads, d_head: config.head_size() }),
         };
@@ -90,7 +89,7 @@ impl BertOutputBlock {
         Self {
             dense: scope.linear("dense", d_in, config.hidden_size, true),
             layer_norm: scope.layer_norm("layer_norm", config.hidden_size, config.layer_norm_eps),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: Dropout::new(config.hidden_dropout_prob),
             site: scope.site(SiteKind::Sublayer { d_model: config.hidden_size }),
         }
     }

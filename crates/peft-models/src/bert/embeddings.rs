@@ -1,10 +1,9 @@
 //! BERT's input: word, position and segment embeddings, and the virtual tokens a prompt puts in front.
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
 use peft_core::nn::{Embedding, LayerNorm};
-use peft_core::{Hooks, Scope, Site, SiteKind, Spans};
+use peft_core::{Dropout, Hooks, Scope, Site, SiteKind, Spans};
 
 use super::config::BertConfig;
 use crate::batch::Batch;
@@ -40,7 +39,7 @@ impl BertEmbeddings {
             position_embeddings: scope.embedding("position_embeddings", config.max_position_embeddings, h),
             token_type_embeddings: scope.embedding("token_type_embeddings", config.type_vocab_size, h),
             layer_norm: scope.layer_norm("layer_norm", h, config.layer_norm_eps),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: Dropout::new(config.hidden_dropout_prob),
         }
     }
 

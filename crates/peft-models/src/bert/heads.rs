@@ -1,10 +1,9 @@
 //! BERT with a task on top.
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Backbone, Hooks, Scope, Sites};
+use peft_core::{Backbone, Dropout, Hooks, Scope, Sites};
 
 use super::config::{Activation, BertConfig};
 use super::model::BertModel;
@@ -29,7 +28,7 @@ impl BertForSequenceClassification {
         let dropout = config.classifier_dropout.unwrap_or(config.hidden_dropout_prob);
         Self {
             bert: BertModel::new(config, true, &scope.pp("bert")),
-            dropout: DropoutConfig::new(dropout).init(),
+            dropout: Dropout::new(dropout),
             classifier: scope.head().linear("classifier", config.hidden_size, labels, true),
             sites: scope.sites(),
         }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::exact;
 
 /// The final value of one metric in one round, as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,13 +19,9 @@ pub struct RoundValue {
     pub round: usize,
     /// `train`, `valid`, `test` or `test:` and a tag.
     pub split: String,
-    /// The value; JSON has no NaN, so that is `null`.
-    #[serde(deserialize_with = "number_or_nan")]
+    /// The value.
+    #[serde(with = "exact::number")]
     pub value: f64,
-}
-
-fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// A burn-train `MetricLogger` that keeps what it is given. Its clones share one memory: give one to burn-train and
@@ -187,7 +185,7 @@ mod tests {
         }
         logger.log(update(&id, batch(9.0)), 3, &Split::Valid);
         let saved = serde_json::to_string(&history.values()).unwrap();
-        assert!(saved.contains("null") && saved.contains("test:b"), "{saved}");
+        assert!(saved.contains("NaN") && saved.contains("test:b"), "{saved}");
 
         let mut resumed = MetricHistory::new();
         resumed.restore(serde_json::from_str::<Vec<RoundValue>>(&saved).unwrap());

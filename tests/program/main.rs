@@ -1,0 +1,20 @@
+//! The program as its user runs it: every test starts the real executable in a folder of its own and looks at what it
+//! prints, what it writes and how it ends.
+
+#[path = "../../crates/peft-cli/src/hub/server.rs"]
+mod server;
+mod support;
+
+mod config_file;
+mod determinism;
+mod hub;
+mod kill;
+mod output_folder;
+mod pipes;
+mod refused_data;
+mod refused_models;
+mod refused_options;
+mod resume;
+mod run_folder;
+mod storage;
+mod use_adapter;

@@ -1,0 +1,97 @@
+//! A run that was killed and continued ends in the bytes of one that was not.
+
+use rstest::rstest;
+
+use crate::support::{Place, Run, train};
+
+fn between_evaluations(run: &Run) -> bool {
+    run.is_between_evaluations()
+}
+
+/// Late enough that early stopping has something to remember.
+fn after_two_rounds(run: &Run) -> bool {
+    run.rounds() >= 2
+}
+
+fn after_the_first_epoch(run: &Run) -> bool {
+    run.rounds() >= 1 && run.is_between_evaluations()
+}
+
+#[rstest]
+#[case::within_an_epoch("--save-steps 3", between_evaluations)]
+#[case::in_a_later_epoch("--save-steps 2", after_the_first_epoch)]
+#[case::dropout("--save-steps 3 --lora-dropout 0.4", between_evaluations)]
+#[case::accumulation("--save-steps 3 --gradient-accumulation 2 --lora-dropout 0.2", between_evaluations)]
+#[case::token_budget("--save-steps 3 --batch-size 16 --max-tokens 40", between_evaluations)]
+#[case::evaluation_by_step("--eval-steps 7 --save-steps 3 --logging-steps 5", between_evaluations)]
+#[case::checkpoints_of_evaluations_alone("--eval-steps 4", after_two_rounds)]
+#[case::keep_last("--keep last --save-steps 3", between_evaluations)]
+#[case::early_stopping("--early-stopping 3 --eval-steps 5 --save-steps 3 --epochs 30", after_two_rounds)]
+#[case::cosine("--save-steps 3 --schedule cosine --warmup-ratio 0.4", between_evaluations)]
+#[case::held_out("--save-steps 3 --valid-split 0.2 --seed 5", between_evaluations)]
+#[case::all_that_can_be_trained(
+    "--save-steps 3 --target-modules all-linear --bias all --modules-to-save pooler",
+    between_evaluations
+)]
+fn a_resumed_run_ends_like_an_uninterrupted_one(#[case] options: &str, #[case] when: fn(&Run) -> bool) {
+    let place = Place::new();
+    let options = if options.contains("--epochs") { options.to_string() } else { format!("{options} --epochs 8") };
+    place.succeeds(&train(&format!("{options} --output whole")));
+    let whole = place.run("whole");
+    if options.contains("--early-stopping") {
+        let stopped = whole.state().unwrap()["step"].as_u64().unwrap();
+        assert!(stopped < 450, "early stopping did not stop the run");
+    }
+    let run = place.interrupted("run", &train(&options), when);
+    run.assert_intact();
+    let ended = place.succeeds("train --resume run");
+    assert!(ended.out.contains("use it:"), "{}", ended.out);
+    run.assert_same(&whole);
+    assert_eq!(run.state().unwrap()["rounds"], whole.state().unwrap()["rounds"]);
+}
+
+#[test]
+fn a_run_that_was_killed_several_times_ends_like_an_uninterrupted_one() {
+    let place = Place::new();
+    let options = "--save-steps 2 --epochs 8 --lora-dropout 0.3 --gradient-accumulation 2";
+    place.succeeds(&train(&format!("{options} --output whole")));
+    place.interrupted("run", &train(options), |run| run.rounds() >= 1);
+    for rounds in [2, 4, 6] {
+        let run = place.run("run");
+        place.continued("run", |run| run.rounds() >= rounds);
+        run.assert_intact();
+    }
+    place.succeeds("train --resume run");
+    place.run("run").assert_same(&place.run("whole"));
+}
+
+#[test]
+fn resuming_a_finished_run_changes_nothing() {
+    let place = Place::new();
+    let first = place.succeeds(&train(""));
+    place.copy("run", "before");
+    let again = place.succeeds("train --resume run");
+    assert_eq!(again.out, first.out);
+    place.run("run").assert_same(&place.run("before"));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_it_can_be_used() {
+    let place = Place::new();
+    let options = "--save-steps 2 --epochs 20";
+    place.succeeds(&train(&format!("{options} --output whole")));
+    let run = place.interrupted("run", &train(options), |run| run.steps().len() == 2 && run.is_between_evaluations());
+    let newest = format!("run/checkpoints/step-{:08}", run.steps()[1]);
+    for file in ["state.json", "model.bpk", "optimizer.bpk", "scheduler.bpk"] {
+        let name = format!("{newest}/{file}");
+        let whole = place.read(&name);
+        // The second half of the last is padding.
+        place.cut(&name, whole.len() / 8);
+        let fix = "remove this checkpoint's folder to resume from the one before it";
+        place.peft("train --resume run").refuses(&[&name, fix]);
+        place.write(&name, whole);
+    }
+    place.remove(&newest);
+    place.succeeds("train --resume run");
+    place.run("run").assert_same(&place.run("whole"));
+}
