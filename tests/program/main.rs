@@ -6,6 +6,7 @@ mod server;
 mod support;
 
 mod config_file;
+mod conform;
 mod determinism;
 mod hub;
 mod kill;

@@ -95,3 +95,20 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_can_be_used() {
     place.succeeds("train --resume run");
     place.run("run").assert_same(&place.run("whole"));
 }
+
+#[test]
+fn a_run_is_not_continued_on_other_rows() {
+    let place = Place::new();
+    let run = place.interrupted("run", &train("--save-steps 2 --epochs 20"), |run| run.rounds() >= 1);
+    for (file, which) in [("train.csv", "training"), ("valid.csv", "validation")] {
+        let before = place.read(file);
+        let mut text = place.text(file);
+        let line = text.lines().last().unwrap().to_string();
+        text.push_str(&format!("{line}\n"));
+        place.write(file, text);
+        place.peft("train --resume run").refuses(&[&format!("the {which} rows are not those"), "start a new run"]);
+        place.write(file, before);
+    }
+    run.assert_intact();
+    place.succeeds("train --resume run");
+}

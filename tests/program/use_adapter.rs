@@ -131,7 +131,7 @@ fn an_adapter_goes_onto_a_base_that_has_moved() {
 }
 
 #[rstest]
-#[case::model("inspect base", &["shape      2 layers, hidden 32", "weights    41 tensors, 26,339 in F32 parameters", "sites "])]
+#[case::model("inspect base", &["shape      2 layers, hidden 32", "weights    41 tensors, parameters: 26,339 F32", "sites "])]
 #[case::every_tensor("inspect base --all", &["bert.encoder.layer.1.output.dense.weight [32, 80]"])]
 #[case::rank("inspect base --rank 8", &["trainable  2,114 of 28,420 parameters (7.44 %)"])]
 #[case::run("inspect run", &["run        run trained on", "labels     bad, good", "state      finished, step 150, 10 ev"])]

@@ -42,11 +42,15 @@ fn model(args: &InspectArgs, device: &Device) -> Result<()> {
         thousands(config.vocab_size),
         config.max_position_embeddings,
     )?;
+    let mut fresh = vec!["classifier".to_string()];
     match Checkpoint::open(&folder) {
         Ok(checkpoint) => {
             let held: Vec<String> =
-                checkpoint.parameters().iter().map(|(dtype, n)| format!("{} in {dtype:?}", thousands(*n))).collect();
-            say!("weights    {} tensors, {} parameters", checkpoint.keys().count(), held.join(", "))?;
+                checkpoint.parameters().iter().map(|(dtype, n)| format!("{} {dtype:?}", thousands(*n))).collect();
+            say!("weights    {} tensors, parameters: {}", checkpoint.keys().count(), held.join(", "))?;
+            if !checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight")) {
+                fresh.push("pooler".to_string());
+            }
             if args.all {
                 for key in checkpoint.keys() {
                     let shape = checkpoint.shape(key).unwrap_or_default();
@@ -65,19 +69,23 @@ fn model(args: &InspectArgs, device: &Device) -> Result<()> {
         }
     }
     if let Some(rank) = args.rank {
-        trainable(&bert, rank, args.target_modules.as_deref())?;
+        trainable(&bert, rank, args.target_modules.as_deref(), fresh)?;
     }
     Ok(())
 }
 
-/// What LoRA of this rank would train, the head with it.
-fn trainable(bert: &BertForSequenceClassification, rank: usize, targets: Option<&str>) -> Result<()> {
+/// What LoRA of this rank would train, with the modules that the checkpoint does not have.
+fn trainable(
+    bert: &BertForSequenceClassification,
+    rank: usize,
+    targets: Option<&str>,
+    save: Vec<String>,
+) -> Result<()> {
     let targets = match targets {
         Some(all) if all.eq_ignore_ascii_case(ALL_LINEAR) => Some(Targets::Pattern(all.to_string())),
         Some(names) => Some(Targets::List(names.split(',').map(str::to_string).collect())),
         None => default_targets("LORA", "bert"),
     };
-    let save = vec!["classifier".to_string()];
     let lora = LoraConfig { target_modules: targets, modules_to_save: Some(save.clone()), ..LoraConfig::new(rank) };
     let adapter = Adapter::new(lora.init(bert)?, bert, &save, &HEAD_NAMES)?;
     share(adapter.num_params(), bert.num_params())
@@ -109,7 +117,9 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     say!("base       {}", text("base_model_name_or_path"))?;
     match AnyConfig::from_json(file.config.clone()) {
         Ok(AnyConfig::Lora(lora)) => {
-            say!("settings   r {}, alpha {}, dropout {}, bias {:?}", lora.rank, lora.alpha, lora.dropout, lora.bias)?;
+            let bias = serde_json::to_value(lora.bias)?;
+            let bias = bias.as_str().unwrap_or_default();
+            say!("settings   r {}, alpha {}, dropout {}, bias {bias}", lora.rank, lora.alpha, lora.dropout)?;
             say!("targets    {}", list(lora.target_modules.as_ref()))?;
             say!("saved      {}", lora.modules_to_save.unwrap_or_default().join(", "))?;
         }
@@ -120,12 +130,10 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     say!("tensors    {}, {} parameters", file.tensors.len(), thousands(parameters))?;
     let mut modules: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, data) in &file.tensors {
-        let module = name.split(".lora_").next().and_then(|owner| owner.rsplit('.').next()).unwrap_or(name);
-        let module = if matches!(module, "weight" | "bias") { name.rsplit('.').nth(1).unwrap_or(name) } else { module };
-        *modules.entry(module).or_default() += data.shape().iter().product::<usize>();
+        *modules.entry(module(name)).or_default() += data.shape().iter().product::<usize>();
     }
     for (module, n) in modules {
-        say!("           {module:<12} {}", thousands(n))?;
+        say!("           {module:<16} {}", thousands(n))?;
     }
     if all {
         for (name, data) in &file.tensors {
@@ -139,6 +147,16 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
         share(parameters, BertForSequenceClassification::new(&config, outputs, device).num_params())?;
     }
     Ok(())
+}
+
+/// The last two parts of the name of the module that a tensor belongs to: `self.query`, `pooler.dense`.
+fn module(tensor: &str) -> &str {
+    let owner = match tensor.split_once(".lora_") {
+        Some((owner, _)) => owner,
+        None => tensor.rsplit_once('.').map_or(tensor, |(owner, _)| owner),
+    };
+    let start = owner.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
+    &owner[start..]
 }
 
 fn share(trained: usize, base: usize) -> Result<()> {
@@ -169,4 +187,16 @@ fn sites<M: Backbone>(backbone: &M) -> String {
         *kinds.entry(kind).or_default() += 1;
     }
     kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::module;
+
+    #[test]
+    fn a_tensor_belongs_to_its_module() {
+        assert_eq!(module("bert.encoder.layer.0.attention.self.query.lora_A.weight"), "self.query");
+        assert_eq!(module("bert.pooler.dense.bias"), "pooler.dense");
+        assert_eq!(module("classifier.weight"), "classifier");
+    }
 }

@@ -118,7 +118,7 @@ options! {
     /// Double quotes are ordinary characters (the default for TSV)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     no_quotes: bool,
-    /// Longest text in tokens; longer ones are cut [default: 128]
+    /// Longest text in tokens; longer ones are cut [default: 128, or the model's positions if fewer]
     #[arg(long, value_name = "N")]
     max_length: usize,
     /// The method [default: lora]
@@ -277,7 +277,6 @@ impl TrainOptions {
                 None => Some(self.valid_split.unwrap_or(0.1)),
             },
             task: self.task.or(Some(Target::Single)),
-            max_length: self.max_length.or(Some(128)),
             method: self.method.clone().or(Some("lora".into())),
             r: self.r.or(Some(8)),
             lora_alpha: self.lora_alpha.or(Some(16.0)),
@@ -355,6 +354,11 @@ impl TrainOptions {
             alpha_pattern: self.alpha_pattern.clone().unwrap_or_default(),
             other: d.other,
         }
+    }
+
+    /// The longest text for a model of so many positions.
+    pub(crate) fn max_length(&self, positions: usize) -> usize {
+        self.max_length.unwrap_or(positions.min(128))
     }
 
     /// How the data files are read.

@@ -60,7 +60,7 @@ impl Scorer {
         let target = options.task.unwrap_or(if outputs == Some(1) { Target::Regression } else { Target::Single });
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
         let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
-        let encoder = Encoder::from_folder(tokenizer, options.max_length.unwrap_or(positions))?;
+        let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, target) {
             (labels @ Some(_), _) => labels,

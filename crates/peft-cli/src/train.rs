@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let config = BertConfig::from_folder(&model)?;
-        let max_length = options.max_length.unwrap_or(128);
+        let max_length = options.max_length(config.max_position_embeddings);
         if max_length > config.max_position_embeddings {
             bail!("max_length: {max_length} is more than the model's {} positions", config.max_position_embeddings);
         }

@@ -35,7 +35,8 @@ impl<P: Method> Adapter<P> {
         for module in modules_to_save {
             let found = sites.iter().any(|entry| is_below(entry.site.name(), module));
             if !found && !optional.contains(&module.as_str()) {
-                let hint = nearest(module, sites.iter().map(|entry| entry.site.name()));
+                // Any module on the way to a site may be saved, so each part of a name is a candidate.
+                let hint = nearest(module, sites.iter().flat_map(|entry| entry.site.name().split('.')));
                 return Err(Error::NoMatch { field: "modules_to_save", target: module.clone(), hint });
             }
         }

@@ -67,6 +67,22 @@ impl Rows {
         self.encoded.iter().map(Encoded::len).collect()
     }
 
+    /// A number that rows with other tokens or labels do not have, but by chance (FNV-1a, 64 bits).
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut add = |value: u64| hash = (hash ^ value).wrapping_mul(0x0100_0000_01b3);
+        for (encoded, label) in self.encoded.iter().zip(&self.labels) {
+            add(encoded.len() as u64);
+            encoded.ids.iter().for_each(|&id| add(u64::from(id)));
+            match label {
+                Label::Class(class) => add(*class as u64),
+                Label::Classes(classes) => classes.iter().for_each(|&class| add(1 + class as u64)),
+                Label::Value(value) => add(u64::from(value.to_bits())),
+            }
+        }
+        hash
+    }
+
     fn batch(&self, rows: &[usize], seed: u64, device: &Device) -> LabelledBatch {
         let encoded: Vec<&Encoded> = rows.iter().map(|&row| &self.encoded[row]).collect();
         let padded = pad(&encoded, self.pad_id);

@@ -53,6 +53,8 @@ pub struct State {
     pub seconds: f64,
     /// Whether the run has ended.
     pub finished: bool,
+    /// Fingerprints of the training and the validation rows: a run is only continued on the rows it was begun on.
+    pub data: (u64, u64),
 }
 
 /// One evaluation.

@@ -20,6 +20,15 @@ pub enum Error {
         /// The step of the optimizer.
         step: usize,
     },
+    /// A run that would be continued on other rows.
+    #[error(
+        "the {} rows are not those the run was begun with; put the file back as it was, or start a new run",
+        if *train { "training" } else { "validation" }
+    )]
+    DataChanged {
+        /// Whether it is the training rows that differ.
+        train: bool,
+    },
     /// A checkpoint that cannot be read.
     #[error("{}: {reason}", path.display())]
     Checkpoint {

@@ -83,7 +83,14 @@ where
     settings.validate()?;
     let checkpoints = Checkpoints::of(plan.folder);
     let newest = checkpoints.steps()?.last().copied();
-    let state = newest.map(|step| checkpoints.state(step)).transpose()?.unwrap_or_default();
+    let data = (plan.train.fingerprint(), plan.valid.fingerprint());
+    let state = match newest {
+        Some(step) => checkpoints.state(step)?,
+        None => State { data, ..State::default() },
+    };
+    if state.data != data {
+        return Err(Error::DataChanged { train: state.data.0 != data.0 });
+    }
     let batches = BatchPlan::new(&plan.train.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
     let cursor = Arc::new(Cursor::new(batches, settings.seed));
     let total_steps =

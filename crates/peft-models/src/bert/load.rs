@@ -62,9 +62,12 @@ impl BertConfig {
     /// # Errors
     /// [`Error`] naming the file and the field.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let config: Self = read_json(&folder.join("config.json"))?;
-        config.validate()?;
-        Ok(config)
+        let path = folder.join("config.json");
+        let config: Self = read_json(&path)?;
+        match config.validate() {
+            Err(Error::Config { field, reason }) => Err(Error::file(path, format!("{field}: {reason}"))),
+            checked => checked.map(|()| config),
+        }
     }
 }
 

@@ -1,0 +1,52 @@
+//! The fixtures of the repository, through the command by which anyone checks this program against the reference.
+
+use std::path::Path;
+
+use crate::support::Place;
+
+fn fixtures() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").display().to_string()
+}
+
+#[test]
+fn every_fixture_that_is_built_passes() {
+    let ended = Place::new().succeeds(&format!("conform {}", fixtures()));
+    for name in [
+        "bert/base",
+        "bert/lora ",
+        "bert/lora_all_linear",
+        "bert/lora_bias_all",
+        "bert/lora_bias_lora_only",
+        "bert/lora_layers0",
+        "bert/lora_pattern",
+        "bert/lora_rs",
+        "bert/multi_lora",
+        "bert/traj/lora",
+        "mlm/base",
+        "multi_label/lora",
+        "regression/lora",
+    ] {
+        assert!(ended.out.lines().any(|line| line.starts_with(&format!("ok    {name}"))), "{name} in {}", ended.out);
+    }
+    assert!(ended.out.ends_with("15 passed, 0 failed, 2 skipped\n"), "{}", ended.out);
+}
+
+#[test]
+fn a_deviation_is_found_and_named() {
+    let place = Place::new();
+    for file in ["base/config.json", "base/model.safetensors", "base/io.safetensors"] {
+        place.write(&format!("set/bert/{file}"), std::fs::read(format!("{}/bert/{file}", fixtures())).unwrap());
+    }
+    // The last value of the last tensor, `out.loss`.
+    let mut io = place.read("set/bert/base/io.safetensors");
+    let end = io.len();
+    io[end - 4..].copy_from_slice(&7.0f32.to_le_bytes());
+    place.write("set/bert/base/io.safetensors", io);
+    let ended = place.peft("conform set");
+    assert!(
+        ended.out.contains("FAIL  bert/base") && ended.out.ends_with("0 passed, 1 failed, 0 skipped\n"),
+        "{}",
+        ended.out
+    );
+    assert_eq!(ended.code, Some(1));
+}
