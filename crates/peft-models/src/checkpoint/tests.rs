@@ -35,7 +35,7 @@ fn weights() -> Vec<u8> {
 }
 
 fn message(folder: &TempDir) -> String {
-    let message = Checkpoint::open(folder.path()).err().expect("not a checkpoint").to_string();
+    let message = Checkpoint::open(folder.path()).expect_err("not a checkpoint").to_string();
     assert!(!message.contains('\n'), "{message}");
     message
 }
