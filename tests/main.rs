@@ -3,6 +3,7 @@
 mod checkpoints;
 mod counts;
 mod laws;
+mod methods_to_come;
 mod rows;
 mod seam;
 mod support;

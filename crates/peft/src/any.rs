@@ -44,7 +44,11 @@ impl AnyConfig {
         match fields.get("peft_type").and_then(Value::as_str) {
             #[cfg(feature = "lora")]
             Some("LORA") => LoraConfig::from_json(fields).map(Self::Lora).map_err(Unsupported::Field),
-            other => Err(Unsupported::Method(other.unwrap_or("no peft_type").to_string())),
+            Some(other) => Err(Unsupported::Method(other.to_string())),
+            None if fields.contains_key("model_class") => {
+                Err(Unsupported::Method("AdapterHub's own layout".to_string()))
+            }
+            None => Err(Unsupported::Method("no peft_type".to_string())),
         }
     }
 
