@@ -3,6 +3,7 @@
 mod adapter;
 mod adapters;
 mod backbone;
+pub mod config;
 mod dropout;
 mod error;
 pub mod file;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use peft_core::config::{Schema, number};
 use peft_core::targets::{OneOrMany, Targets};
 use peft_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -91,62 +92,41 @@ impl Default for LoraConfig {
     }
 }
 
-/// Fields of the reference's file that change what is computed and that this version does not compute, with the
-/// value under which they change nothing.
-const UNSUPPORTED: [(&str, Neutral); 17] = [
-    ("alora_invocation_tokens", Neutral::Null),
-    ("arrow_config", Neutral::Null),
-    ("corda_config", Neutral::Null),
-    ("eva_config", Neutral::Null),
-    ("fan_in_fan_out", Neutral::False),
-    ("kasa_config", Neutral::Null),
-    ("layer_replication", Neutral::Null),
-    ("lora_bias", Neutral::False),
-    ("lora_ga_config", Neutral::Null),
-    ("megatron_config", Neutral::Null),
-    ("monteclora_config", Neutral::Null),
-    ("target_parameters", Neutral::Null),
-    ("trainable_token_indices", Neutral::Null),
-    ("use_bdlora", Neutral::Null),
-    ("use_dora", Neutral::False),
-    ("use_qalora", Neutral::False),
-    ("velora_config", Neutral::Null),
-];
-
-/// Fields that are written for other readers and change nothing here, with the values the reference writes.
-const INERT: &str = r#"{
-    "auto_mapping": null,
-    "base_model_name_or_path": null,
-    "ensure_weight_tying": false,
-    "inference_mode": true,
-    "loftq_config": {},
-    "megatron_core": "megatron.core",
-    "peft_type": "LORA",
-    "peft_version": "0.21.2",
-    "qalora_group_size": 16,
-    "revision": null,
-    "task_type": null
-}"#;
-
-/// A value that means "not used".
-#[derive(Clone, Copy)]
-enum Neutral {
-    Null,
-    False,
-}
-
-impl From<Neutral> for Value {
-    fn from(neutral: Neutral) -> Self {
-        match neutral {
-            Neutral::Null => Self::Null,
-            Neutral::False => Self::Bool(false),
-        }
-    }
-}
-
-fn inert() -> Map<String, Value> {
-    serde_json::from_str(INERT).expect("a constant JSON object")
-}
+/// The fields beside those of [`LoraConfig`].
+const SCHEMA: Schema = Schema {
+    kind: "LORA",
+    unsupported: r#"{
+        "alora_invocation_tokens": null,
+        "arrow_config": null,
+        "corda_config": null,
+        "eva_config": null,
+        "fan_in_fan_out": false,
+        "kasa_config": null,
+        "layer_replication": null,
+        "lora_bias": false,
+        "lora_ga_config": null,
+        "megatron_config": null,
+        "monteclora_config": null,
+        "target_parameters": null,
+        "trainable_token_indices": null,
+        "use_bdlora": null,
+        "use_dora": false,
+        "use_qalora": false,
+        "velora_config": null
+    }"#,
+    inert: r#"{
+        "auto_mapping": null,
+        "base_model_name_or_path": null,
+        "ensure_weight_tying": false,
+        "inference_mode": true,
+        "loftq_config": {},
+        "megatron_core": "megatron.core",
+        "peft_version": "0.21.2",
+        "qalora_group_size": 16,
+        "revision": null,
+        "task_type": null
+    }"#,
+};
 
 impl LoraConfig {
     /// Rank `rank`, everything else at its default.
@@ -202,71 +182,25 @@ impl LoraConfig {
     /// # Errors
     /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a
     /// `peft_type` that is not LoRA.
-    pub fn from_json(mut fields: Map<String, Value>) -> Result<Self> {
-        let kind = fields.get("peft_type").and_then(Value::as_str).unwrap_or("LORA");
-        if kind != "LORA" {
-            return Err(Error::config("peft_type", format!("`{kind}` is not LoRA")));
-        }
-        // The reference writes null for an empty pattern in some versions.
-        for field in ["rank_pattern", "alpha_pattern"] {
-            if fields.get(field) == Some(&Value::Null) {
-                fields.remove(field);
-            }
-        }
-        for field in [
-            "r",
-            "lora_alpha",
-            "lora_dropout",
-            "target_modules",
-            "exclude_modules",
-            "bias",
-            "use_rslora",
-            "modules_to_save",
-            "init_lora_weights",
-            "layers_to_transform",
-            "layers_pattern",
-            "rank_pattern",
-            "alpha_pattern",
-        ] {
-            // Field by field first: serde's flattened errors do not say where.
-            let Some(value) = fields.get(field) else { continue };
-            let one = Map::from_iter([(field.to_string(), value.clone())]);
-            serde_json::from_value::<Self>(Value::Object(one))
-                .map_err(|_| Error::config(field, format!("{value} is not a value it can have")))?;
-        }
-        let config: Self = serde_json::from_value(Value::Object(fields))
-            .map_err(|e| Error::config("adapter_config.json", e.to_string()))?;
+    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
+        let config: Self = SCHEMA.read(fields)?;
         config.validate()?;
         Ok(config)
     }
 
     /// All fields of an `adapter_config.json`, in the reference's form.
     pub fn to_json(&self) -> Map<String, Value> {
-        let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else {
-            unreachable!("a struct serialises to an object")
-        };
-        for (field, neutral) in UNSUPPORTED {
-            fields.entry(field).or_insert(neutral.into());
-        }
-        for (field, value) in inert() {
-            fields.entry(field).or_insert(value);
-        }
+        let mut fields = SCHEMA.write(self);
         // The reference's alpha is an integer unless it was given as a fraction.
-        if self.alpha.fract() == 0.0 {
-            fields.insert("lora_alpha".into(), (self.alpha as i64).into());
-        }
-        let whole = |alpha: &f64| if alpha.fract() == 0.0 { (*alpha as i64).into() } else { (*alpha).into() };
-        let alphas: Map<String, Value> = self.alpha_pattern.iter().map(|(k, v)| (k.clone(), whole(v))).collect();
+        fields.insert("lora_alpha".into(), number(self.alpha));
+        let alphas: Map<String, Value> = self.alpha_pattern.iter().map(|(k, v)| (k.clone(), number(*v))).collect();
         fields.insert("alpha_pattern".into(), Value::Object(alphas));
         fields
     }
 
     /// The names of fields this version does not know: of a newer writer, kept but without effect.
     pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        let inert = inert();
-        let known =
-            move |field: &str| UNSUPPORTED.iter().any(|(known, _)| *known == field) || inert.contains_key(field);
-        self.other.keys().map(String::as_str).filter(move |field| !known(field) && *field != "runtime_config")
+        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.
@@ -291,18 +225,7 @@ impl LoraConfig {
                 format!("`{name}` is not supported by this version; use true, false or \"gaussian\""),
             ));
         }
-        let neutral = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(items) => items.is_empty(),
-            Value::Object(fields) => fields.is_empty(),
-            _ => false,
-        };
-        match UNSUPPORTED.iter().find(|(field, _)| self.other.get(*field).is_some_and(|value| !neutral(value))) {
-            Some((field, _)) => {
-                Err(Error::config(*field, "not supported by this version, and results differ without it"))
-            }
-            None => Ok(()),
-        }
+        SCHEMA.check(&self.other)
     }
 }
 
@@ -353,7 +276,7 @@ mod tests {
     #[case(json!({"lora_dropout": 1.0}), "lora_dropout: 1 is no probability")]
     #[case(json!({"use_dora": true}), "use_dora: not supported")]
     #[case(json!({"init_lora_weights": "pissa"}), "init_lora_weights: `pissa`")]
-    #[case(json!({"peft_type": "IA3"}), "`IA3` is not LoRA")]
+    #[case(json!({"peft_type": "IA3"}), "`IA3` is not `LORA`")]
     fn what_makes_no_sense_is_named(#[case] given: Value, #[case] says: &str) {
         let error = LoraConfig::from_json(fields(given)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

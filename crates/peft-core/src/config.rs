@@ -1,0 +1,100 @@
+//! What every method's `adapter_config.json` has in common.
+//!
+//! A method's configuration is a struct of the fields it knows, under the reference's names, with a flattened map for
+//! the others. Beside those it knows there are fields that change what is computed and that it does not compute
+//! (refused unless they say "not used"), fields that are written for other readers and change nothing, and fields of
+//! writers newer than this (kept). [`Schema`] says which are which, once a method.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// The fields of a method's configuration file beside those of its struct.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// `peft_type`.
+    pub kind: &'static str,
+    /// Fields that change what is computed and are not supported, as a JSON object of the values that mean "not used".
+    pub unsupported: &'static str,
+    /// Fields that change nothing here, as a JSON object of what the reference writes.
+    pub inert: &'static str,
+}
+
+impl Schema {
+    /// Reads the struct `T` from the fields of a file.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming a field of the wrong type, or a `peft_type` that is another method's.
+    pub fn read<T: DeserializeOwned + Default + Serialize>(&self, mut fields: Map<String, Value>) -> Result<T> {
+        let kind = fields.get("peft_type").and_then(Value::as_str).unwrap_or(self.kind);
+        if kind != self.kind {
+            return Err(Error::config("peft_type", format!("`{kind}` is not `{}`", self.kind)));
+        }
+        for (field, default) in object(&T::default()) {
+            // The reference writes null for an empty list or map in some versions.
+            if !default.is_null() && fields.get(&field) == Some(&Value::Null) {
+                fields.remove(&field);
+            }
+            // Field by field first: serde's errors about flattened structs do not say where.
+            if let Some(value) = fields.get(&field) {
+                let one = Map::from_iter([(field.clone(), value.clone())]);
+                serde_json::from_value::<T>(Value::Object(one))
+                    .map_err(|_| Error::config(&*field, format!("{value} is not a value it can have")))?;
+            }
+        }
+        serde_json::from_value(Value::Object(fields)).map_err(|e| Error::config("adapter_config.json", e.to_string()))
+    }
+
+    /// All fields of a file: those of `config`, and for those it does not set what the reference writes.
+    pub fn write<T: Serialize>(&self, config: &T) -> Map<String, Value> {
+        let mut fields = object(config);
+        for (field, value) in [parse(self.unsupported), parse(self.inert)].into_iter().flatten() {
+            fields.entry(field).or_insert(value);
+        }
+        fields.entry("peft_type").or_insert(self.kind.into());
+        fields
+    }
+
+    /// Refuses fields that would change what is computed. `other` is the flattened map.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field.
+    pub fn check(&self, other: &Map<String, Value>) -> Result<()> {
+        let unused = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            _ => false,
+        };
+        match parse(self.unsupported).keys().find(|field| other.get(*field).is_some_and(|value| !unused(value))) {
+            Some(field) => Err(Error::config(&**field, "not supported by this version, and results differ without it")),
+            None => Ok(()),
+        }
+    }
+
+    /// The names in `other` that no reader of this version knows: of a newer writer, kept but without effect.
+    pub fn unknown<'a>(&self, other: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
+        let known = [parse(self.unsupported), parse(self.inert)];
+        // Left out of files, but some have it.
+        let known = move |field: &str| known.iter().any(|known| known.contains_key(field)) || field == "runtime_config";
+        other.keys().map(String::as_str).filter(move |field| !known(field) && *field != "peft_type")
+    }
+}
+
+/// A whole number as the reference writes it: without a point.
+pub fn number(value: f64) -> Value {
+    if value.fract() == 0.0 { (value as i64).into() } else { value.into() }
+}
+
+fn object<T: Serialize>(config: &T) -> Map<String, Value> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => fields,
+        _ => unreachable!("a configuration is a struct of plain values"),
+    }
+}
+
+fn parse(constant: &str) -> Map<String, Value> {
+    serde_json::from_str(constant).expect("a constant JSON object")
+}
