@@ -28,3 +28,13 @@ fn lora_trains_as_many_as_the_reference(#[case] rank: usize, #[case] targets: Ta
     assert_eq!(adapter.num_params(), count);
     assert_eq!(bert.num_params(), 109_483_778);
 }
+
+#[test]
+fn ia3_trains_as_many_as_the_reference() {
+    let bert = bert_base();
+    let head = vec!["classifier".to_string()];
+    let config = Ia3Config::new(["key", "value", "output.dense"], ["output.dense"]);
+    let config = config.with_modules_to_save(["classifier"]);
+    let adapter = Adapter::new(config.init(&bert).unwrap(), &bert, &head, &[]).unwrap();
+    assert_eq!(adapter.num_params(), 66_050);
+}

@@ -88,6 +88,20 @@ fn compositions_run_and_merge_left_to_right() {
     close(merge(bert.clone(), &other).unwrap().forward(&batch(&device), &Identity), want);
 }
 
+/// The order matters, and merging keeps it: (IA)³ outside rescales what LoRA adds, inside it does not.
+#[test]
+fn ia3_and_lora_compose_both_ways() {
+    let device = Device::flex();
+    let bert = bert(&device);
+    let ia3 = shaken(Ia3Config::new(["key", "value", "output.dense"], ["output.dense"]).init(&bert).unwrap());
+    let lora = shaken(lora(&bert, 4));
+    let (inner, outer) = ((ia3.clone(), lora.clone()), (lora, ia3));
+    let (first, second) = (bert.forward(&batch(&device), &inner), bert.forward(&batch(&device), &outer));
+    far(first.clone(), second.clone());
+    close(merge(bert.clone(), &inner).unwrap().forward(&batch(&device), &Identity), first);
+    close(merge(bert.clone(), &outer).unwrap().forward(&batch(&device), &Identity), second);
+}
+
 #[test]
 fn trained_biases_compose_as_they_merge() {
     let device = Device::flex();

@@ -1,12 +1,12 @@
 //! The seam carries methods that have no crate yet: each is written here in a few lines, as a hook, and held against
 //! the reference's numbers. When one of these fails, the frame has lost something that a method will need.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::{relu, silu};
 use peft::core::file::read_safetensors;
 use peft::core::tensors::{Tensors, import};
-use peft::core::{Fold, Hooks, LinearOp, Method, Site, Stored, Sublayer};
+use peft::core::{Hooks, LinearOp, Method, Site, Stored, Sublayer};
 use peft::prelude::*;
 use rstest::rstest;
 
@@ -27,89 +27,6 @@ fn linear(x: Tensor<3>, tensors: &Tensors, name: &str) -> Tensor<3> {
     let weight = matrix(tensors, &format!("{name}.weight"), &device).transpose();
     let bias = Tensor::<1>::from_data(tensors[&format!("{name}.bias")].clone(), &device);
     burn::tensor::module::linear(x, weight, Some(bias))
-}
-
-/// (IA)³: scales outputs of keys and values, and inputs of the feed-forward part.
-#[derive(Module, Debug)]
-struct Ia3 {
-    scales: Vec<Param<Tensor<2>>>,
-    #[module(skip)]
-    sites: Vec<Site>,
-}
-
-impl Ia3 {
-    fn at(&self, site: &Site) -> Option<Tensor<2>> {
-        self.sites.iter().position(|s| s == site).map(|i| self.scales[i].val())
-    }
-}
-
-impl Hooks for Ia3 {
-    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        match self.at(op.site) {
-            // `[1, d_in]` is an input's scale, `[d_out, 1]` an output's.
-            Some(scale) if scale.dims()[0] == 1 => op.run(x * scale.unsqueeze()),
-            Some(scale) => op.run(x) * scale.transpose().unsqueeze(),
-            None => op.run(x),
-        }
-    }
-}
-
-impl Method for Ia3 {
-    fn kind(&self) -> &'static str {
-        "IA3"
-    }
-    fn sites(&self) -> Vec<Site> {
-        self.sites.clone()
-    }
-    fn stored(&self) -> Vec<Stored> {
-        let stored = |(site, scale): (&Site, &Param<Tensor<2>>)| Stored {
-            id: scale.id,
-            key: format!("{}.ia3_l", site.name()),
-            transposed: false,
-        };
-        self.sites.iter().zip(&self.scales).map(stored).collect()
-    }
-}
-
-impl Fold for Ia3 {
-    fn fold_matrix(&self, at: &Site, _leaf: &str, value: Tensor<2>) -> Tensor<2> {
-        // Ours is `[d_in, d_out]`: either scale, turned, has its place.
-        self.at(at).map_or(value.clone(), |scale| value * scale.transpose())
-    }
-    fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
-        match self.at(at) {
-            Some(scale) if leaf == "bias" && scale.dims()[1] == 1 => value * scale.squeeze_dim(1),
-            _ => value,
-        }
-    }
-}
-
-fn ia3(bert: &BertForSequenceClassification, device: &Device) -> Adapter<Ia3> {
-    let file = tensors("bert/ia3/adapter_model.safetensors");
-    let sites: Vec<Site> = bert.sites().iter().map(|entry| entry.site.clone()).collect();
-    let key = |site: &Site| format!("{}.ia3_l", site.name());
-    let sites: Vec<Site> = sites.into_iter().filter(|site| file.contains_key(&key(site))).collect();
-    let scale = |site: &Site| Param::from_tensor(Tensor::<2>::ones(file[&key(site)].shape().dims::<2>(), device));
-    let method = Ia3 { scales: sites.iter().map(scale).collect(), sites };
-    import(Adapter::new(method, bert, &["classifier".to_string()], &[]).unwrap(), file).unwrap()
-}
-
-#[test]
-fn ia3_is_the_references_merges_and_composes_with_lora() {
-    let device = Device::flex();
-    let bert = bert(&device);
-    let (ia3, io) = (ia3(&bert, &device), io("ia3"));
-    let batch = batch_of(&io, &device);
-    let want = Tensor::from_data(io["out.logits"].clone(), &device);
-    close(bert.forward(&batch, &ia3), want.clone());
-    close(merge(bert.clone(), &ia3).unwrap().forward(&batch, &Identity), want);
-
-    let lora = shaken(lora(&bert, 4));
-    let (inner, outer) = ((ia3.clone(), lora.clone()), (lora, ia3));
-    let (first, second) = (bert.forward(&batch, &inner), bert.forward(&batch, &outer));
-    far(first.clone(), second.clone());
-    close(merge(bert.clone(), &inner).unwrap().forward(&batch, &Identity), first);
-    close(merge(bert.clone(), &outer).unwrap().forward(&batch, &Identity), second);
 }
 
 /// Where a bottleneck adapter stands, in AdapterHub's names.

@@ -31,6 +31,22 @@ fn flags_go_over_the_file_and_paths_count_from_it() {
     assert_eq!(place.run("run").evaluations().len(), 2);
 }
 
+#[test]
+fn a_method_over_the_files_leaves_the_files_options_of_its_method_out() {
+    let place = Place::new();
+    place.write("settings/small.toml", FILE);
+    place.succeeds("train --config settings/small.toml --output run --method ia3");
+    let config = place.json("run/adapter_config.json");
+    assert_eq!(config["peft_type"], "IA3");
+    assert_eq!(config["target_modules"], serde_json::json!(["key", "value", "output.dense"]));
+    assert_eq!(config["feedforward_modules"], serde_json::json!(["output.dense"]));
+    let saved: toml::Table = place.text("run/config.toml").parse().unwrap();
+    assert_eq!(saved["learning_rate"].as_float(), Some(0.005));
+    assert!(!saved.contains_key("r"));
+    let ended = place.succeeds("predict --adapter run --data valid.csv");
+    assert_eq!(ended.out.lines().count(), 20);
+}
+
 #[rstest]
 #[case::defaults("--epochs 2")]
 #[case::held_out("--valid-split 0.2 --seed 3")]

@@ -13,6 +13,7 @@ fn every_fixture_that_is_built_passes() {
     let ended = Place::new().succeeds(&format!("conform {}", fixtures()));
     for name in [
         "bert/base",
+        "bert/ia3",
         "bert/lora ",
         "bert/lora_all_linear",
         "bert/lora_bias_all",
@@ -21,6 +22,7 @@ fn every_fixture_that_is_built_passes() {
         "bert/lora_pattern",
         "bert/lora_rs",
         "bert/multi_lora",
+        "bert/traj/ia3",
         "bert/traj/lora",
         "mlm/base",
         "multi_label/lora",
@@ -28,7 +30,7 @@ fn every_fixture_that_is_built_passes() {
     ] {
         assert!(ended.out.lines().any(|line| line.starts_with(&format!("ok    {name}"))), "{name} in {}", ended.out);
     }
-    assert!(ended.out.ends_with("15 passed, 0 failed, 8 skipped\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("17 passed, 0 failed, 8 skipped\n"), "{}", ended.out);
 }
 
 #[test]

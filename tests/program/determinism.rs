@@ -7,6 +7,7 @@ use crate::support::{Place, train};
 #[rstest]
 #[case::defaults("")]
 #[case::dropout("--lora-dropout 0.5")]
+#[case::ia3("--method ia3")]
 #[case::accumulation("--lora-dropout 0.2 --gradient-accumulation 2")]
 #[case::token_budget("--lora-dropout 0.2 --max-tokens 40 --batch-size 16")]
 #[case::evaluation_by_step("--eval-steps 7 --save-steps 3 --logging-steps 1")]

@@ -6,6 +6,9 @@ use crate::support::{Place, train};
 
 #[rstest]
 #[case::rank("-r 0", &["r: "])]
+#[case::of_another_method("--method ia3 -r 8", &["r: not an option of the method ia3"])]
+#[case::of_ia3("--feedforward-modules output.dense", &["feedforward_modules: not an option of the method lora"])]
+#[case::no_target("--method ia3 --target-modules key --feedforward-modules query", &["`bert.encoder.layer.0.attention.self.query` is not among"])]
 #[case::dropout("--lora-dropout 1.5", &["lora_dropout: "])]
 #[case::alpha("--lora-alpha NaN", &["lora_alpha: "])]
 #[case::epochs("--epochs 0", &["epochs: must be at least 1"])]

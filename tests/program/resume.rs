@@ -27,6 +27,7 @@ fn after_the_first_epoch(run: &Run) -> bool {
 #[case::checkpoints_of_evaluations_alone("--eval-steps 4", after_two_rounds)]
 #[case::keep_last("--keep last --save-steps 3", between_evaluations)]
 #[case::early_stopping("--early-stopping 3 --eval-steps 5 --save-steps 3 --epochs 30", after_two_rounds)]
+#[case::ia3("--method ia3 --save-steps 3", between_evaluations)]
 #[case::cosine("--save-steps 3 --schedule cosine --warmup-ratio 0.4", between_evaluations)]
 #[case::held_out("--save-steps 3 --valid-split 0.2 --seed 5", between_evaluations)]
 #[case::all_that_can_be_trained(

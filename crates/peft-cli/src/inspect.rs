@@ -116,12 +116,10 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     say!("adapter    {} ({})", folder.display(), text("peft_type"))?;
     say!("base       {}", text("base_model_name_or_path"))?;
     match AnyConfig::from_json(file.config.clone()) {
-        Ok(AnyConfig::Lora(lora)) => {
-            let bias = serde_json::to_value(lora.bias)?;
-            let bias = bias.as_str().unwrap_or_default();
-            say!("settings   r {}, alpha {}, dropout {}, bias {bias}", lora.rank, lora.alpha, lora.dropout)?;
-            say!("targets    {}", list(lora.target_modules.as_ref()))?;
-            say!("saved      {}", lora.modules_to_save.unwrap_or_default().join(", "))?;
+        Ok(config) => {
+            say!("settings   {}", settings(&config)?)?;
+            say!("targets    {}", list(config.target_modules()))?;
+            say!("saved      {}", config.modules_to_save().join(", "))?;
         }
         Err(Unsupported::Method(kind)) => say!("settings   {kind} is not a method of this version")?,
         Err(Unsupported::Field(error)) => say!("settings   {error}")?,
@@ -153,10 +151,22 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
 fn module(tensor: &str) -> &str {
     let owner = match tensor.split_once(".lora_") {
         Some((owner, _)) => owner,
+        // Also what (IA)³ calls its vectors: `self.key.ia3_l`.
         None => tensor.rsplit_once('.').map_or(tensor, |(owner, _)| owner),
     };
     let start = owner.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
     &owner[start..]
+}
+
+fn settings(config: &AnyConfig) -> Result<String> {
+    Ok(match config {
+        AnyConfig::Lora(lora) => {
+            let bias = serde_json::to_value(lora.bias)?;
+            let bias = bias.as_str().unwrap_or_default();
+            format!("r {}, alpha {}, dropout {}, bias {bias}", lora.rank, lora.alpha, lora.dropout)
+        }
+        AnyConfig::Ia3(ia3) => format!("rescales the inputs of {}", list(ia3.feedforward_modules.as_ref())),
+    })
 }
 
 fn share(trained: usize, base: usize) -> Result<()> {

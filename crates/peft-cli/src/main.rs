@@ -6,6 +6,7 @@ mod conform;
 mod eval;
 mod hub;
 mod inspect;
+mod method;
 mod options;
 mod predict;
 mod run_folder;

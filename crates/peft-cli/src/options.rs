@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use peft::core::targets::{OneOrMany, Targets};
-use peft::lora::{Bias, Init, LoraConfig};
+use peft::lora::{Bias, Init};
 use peft_data::{ColumnNames, ReadOptions, Target};
 use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, Settings};
 use serde::{Deserialize, Serialize};
+
+use crate::method::METHODS;
 
 /// Which columns of a data file are read, and how.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,8 +69,11 @@ macro_rules! options {
         }
 
         impl TrainOptions {
-            /// These where they say something, else `file`'s.
+            /// These where they say something, else `file`'s. A method named here is not the one the file's options
+            /// of its method are for: those are left out then.
             pub(crate) fn over(self, file: Self) -> Self {
+                let other = self.method.is_some() && self.method() != file.method();
+                let file = if other { file.without_method() } else { file };
                 Self { $($name: self.$name.or(file.$name),)* }
             }
 
@@ -122,7 +127,7 @@ options! {
     #[arg(long, value_name = "N")]
     max_length: usize,
     /// The method [default: lora]
-    #[arg(long, value_parser = ["lora"])]
+    #[arg(long, value_parser = METHODS)]
     method: String,
     /// LoRA: rank of the update [default: 8]
     #[arg(long, short, value_name = "N")]
@@ -139,6 +144,9 @@ options! {
     /// Modules to leave alone, written like the targets
     #[arg(long, value_name = "NAMES", value_parser = targets)]
     exclude_modules: Targets,
+    /// (IA)³: those of the targets whose input is rescaled instead of the output
+    #[arg(long, value_name = "NAMES", value_parser = targets)]
+    feedforward_modules: Targets,
     /// LoRA: biases of the base to train too: none, all, lora_only
     #[arg(long, value_parser = bias)]
     bias: Bias,
@@ -178,7 +186,7 @@ options! {
     /// Forward passes whose gradients are averaged before a step [default: 1]
     #[arg(long, value_name = "N")]
     gradient_accumulation: usize,
-    /// The largest learning rate [default: 0.001]
+    /// The largest learning rate [default: 0.001; (IA)³: 0.005]
     #[arg(long, value_name = "X")]
     learning_rate: f64,
     /// How it falls: linear, cosine, constant [default: linear]
@@ -277,15 +285,11 @@ impl TrainOptions {
                 None => Some(self.valid_split.unwrap_or(0.1)),
             },
             task: self.task.or(Some(Target::Single)),
-            method: self.method.clone().or(Some("lora".into())),
-            r: self.r.or(Some(8)),
-            lora_alpha: self.lora_alpha.or(Some(16.0)),
-            lora_dropout: self.lora_dropout.or(Some(0.1)),
             epochs: self.epochs.or(Some(defaults.epochs)),
             batch_size: self.batch_size.or(Some(defaults.batch_size)),
             eval_batch_size: self.eval_batch_size.or(Some(defaults.eval_batch_size)),
             gradient_accumulation: self.gradient_accumulation.or(Some(defaults.gradient_accumulation)),
-            learning_rate: self.learning_rate.or(Some(defaults.learning_rate)),
+            learning_rate: self.learning_rate.or(Some(self.default_learning_rate())),
             schedule: self.schedule.or(Some(defaults.schedule)),
             warmup_ratio: self.warmup_ratio.or(Some(defaults.warmup_ratio)),
             weight_decay: self.weight_decay.or(Some(defaults.weight_decay)),
@@ -296,13 +300,10 @@ impl TrainOptions {
             ..self
         };
         this.settings().validate()?;
-        this.lora().validate()?;
-        if let Some(method) = this.method.as_deref().filter(|method| *method != "lora") {
-            bail!("method: `{method}` is not a method of this version; choose lora");
-        }
         if this.lora_alpha.is_some_and(|alpha| !alpha.is_finite()) {
             bail!("lora_alpha: must be a finite number");
         }
+        let this = this.resolve_method()?;
         if this.max_length.is_some_and(|n| n < 4) {
             bail!("max_length: must be at least 4, for the special tokens and a word");
         }
@@ -332,27 +333,6 @@ impl TrainOptions {
             logging_steps: self.logging_steps.unwrap_or(d.logging_steps),
             early_stopping: self.early_stopping,
             keep: self.keep.unwrap_or(d.keep),
-        }
-    }
-
-    /// LoRA's configuration, without what depends on the model.
-    pub(crate) fn lora(&self) -> LoraConfig {
-        let d = LoraConfig::default();
-        LoraConfig {
-            rank: self.r.unwrap_or(d.rank),
-            alpha: self.lora_alpha.unwrap_or(d.alpha),
-            dropout: self.lora_dropout.unwrap_or(d.dropout),
-            target_modules: self.target_modules.clone(),
-            exclude_modules: self.exclude_modules.clone(),
-            bias: self.bias.unwrap_or_default(),
-            use_rslora: self.use_rslora.unwrap_or(false),
-            modules_to_save: self.modules_to_save.as_ref().map(|names| names.as_slice().to_vec()),
-            init_lora_weights: self.init_lora_weights.clone().unwrap_or(d.init_lora_weights),
-            layers_to_transform: self.layers_to_transform.clone(),
-            layers_pattern: self.layers_pattern.clone(),
-            rank_pattern: self.rank_pattern.clone().unwrap_or_default(),
-            alpha_pattern: self.alpha_pattern.clone().unwrap_or_default(),
-            other: d.other,
         }
     }
 

@@ -8,10 +8,9 @@ use anyhow::{Result, bail};
 use burn::prelude::*;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
-use peft::lora::LoraConfig;
 use peft::models::Loaded;
 use peft::models::bert::{BertConfig, BertForSequenceClassification};
-use peft::{AnyConfig, default_targets, save_adapter};
+use peft::{AnyConfig, save_adapter};
 use peft_data::{Columns, Encoder, Examples, Labels, Table, Target};
 use peft_trainer::progress::ProgressHandle;
 use peft_trainer::{Outcome, Plan, Rows, Trainee, outputs, train};
@@ -19,6 +18,7 @@ use serde_json::json;
 
 use crate::cli::TrainArgs;
 use crate::hub::{self, Need};
+use crate::method::describe;
 use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
 use crate::terminal::{note, say};
@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
         let trained = trainee.num_params();
         note!(
             "{} on {}: training {} of {} parameters ({:.2} %), new: {}",
-            trainee_kind(&config),
+            describe(&config),
             shown(Path::new(self.options.model.as_deref().unwrap_or_default())),
             thousands(trained),
             thousands(base + trained),
@@ -155,19 +155,15 @@ impl<'a> Session<'a> {
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
     /// hold is new, and so must be trained and saved.
     fn adapter_config(&self, fresh: &[String]) -> AnyConfig {
-        let mut lora: LoraConfig = self.options.lora();
-        lora.target_modules = lora.target_modules.or_else(|| default_targets("LORA", "bert"));
-        let mut saved = lora.modules_to_save.take().unwrap_or_default();
-        for module in ["classifier"].into_iter().chain(fresh.iter().filter_map(|name| module_of(name))) {
-            if !saved.iter().any(|name| name == module) {
-                saved.push(module.to_string());
-            }
-        }
-        lora.modules_to_save = Some(saved);
-        lora.other.insert("task_type".into(), json!("SEQ_CLS"));
-        lora.other.insert("base_model_name_or_path".into(), json!(self.options.model));
-        lora.other.insert("revision".into(), json!(self.options.revision));
-        AnyConfig::Lora(lora)
+        let save: Vec<&str> =
+            ["classifier"].into_iter().chain(fresh.iter().filter_map(|name| module_of(name))).collect();
+        let mut config = self.options.adapter_config("bert", &save);
+        config.record([
+            ("task_type", json!("SEQ_CLS")),
+            ("base_model_name_or_path", json!(self.options.model)),
+            ("revision", json!(self.options.revision)),
+        ]);
+        config
     }
 }
 
@@ -180,12 +176,6 @@ fn modules(fresh: &[String]) -> String {
     let mut modules: Vec<&str> = fresh.iter().filter_map(|name| module_of(name)).collect();
     modules.dedup();
     if modules.is_empty() { "nothing".to_string() } else { modules.join(", ") }
-}
-
-fn trainee_kind(config: &AnyConfig) -> String {
-    match config {
-        AnyConfig::Lora(lora) => format!("LoRA r={} alpha={}", lora.rank, lora.alpha),
-    }
 }
 
 fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> Result<Box<dyn MetricsRenderer>> {

@@ -25,6 +25,13 @@ pub enum Targets {
     Pattern(String),
 }
 
+impl Targets {
+    /// Whether this is a list of no names.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::List(names) if names.is_empty())
+    }
+}
+
 /// One value or several, as configuration files allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

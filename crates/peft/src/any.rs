@@ -2,10 +2,13 @@
 
 use burn::module::Module;
 use burn::prelude::*;
+use peft_core::targets::Targets;
 use peft_core::{
     Backbone, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site, Spans, Stored,
     Sublayer,
 };
+#[cfg(feature = "ia3")]
+use peft_ia3::{Ia3, Ia3Config};
 #[cfg(feature = "lora")]
 use peft_lora::{Lora, LoraConfig};
 use serde_json::{Map, Value};
@@ -13,6 +16,9 @@ use serde_json::{Map, Value};
 /// A method known at run time only.
 #[derive(Module, Debug)]
 pub enum AnyMethod {
+    /// Learned rescaling.
+    #[cfg(feature = "ia3")]
+    Ia3(Ia3),
     /// Low-rank adaptation.
     #[cfg(feature = "lora")]
     Lora(Lora),
@@ -21,6 +27,9 @@ pub enum AnyMethod {
 /// Its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyConfig {
+    /// Learned rescaling.
+    #[cfg(feature = "ia3")]
+    Ia3(Ia3Config),
     /// Low-rank adaptation.
     #[cfg(feature = "lora")]
     Lora(LoraConfig),
@@ -35,6 +44,18 @@ pub enum Unsupported {
     Field(peft_core::Error),
 }
 
+/// Runs `$body` with `$config` bound to the configuration inside.
+macro_rules! each_config {
+    ($any:expr, $config:ident => $body:expr) => {
+        match $any {
+            #[cfg(feature = "ia3")]
+            AnyConfig::Ia3($config) => $body,
+            #[cfg(feature = "lora")]
+            AnyConfig::Lora($config) => $body,
+        }
+    };
+}
+
 impl AnyConfig {
     /// Reads an `adapter_config.json` by its `peft_type`.
     ///
@@ -42,6 +63,8 @@ impl AnyConfig {
     /// [`Unsupported`] for a method or a field value that this build does not compute.
     pub fn from_json(fields: Map<String, Value>) -> Result<Self, Unsupported> {
         match fields.get("peft_type").and_then(Value::as_str) {
+            #[cfg(feature = "ia3")]
+            Some("IA3") => Ia3Config::from_json(fields).map(Self::Ia3).map_err(Unsupported::Field),
             #[cfg(feature = "lora")]
             Some("LORA") => LoraConfig::from_json(fields).map(Self::Lora).map_err(Unsupported::Field),
             Some(other) => Err(Unsupported::Method(other.to_string())),
@@ -54,10 +77,7 @@ impl AnyConfig {
 
     /// The fields of an `adapter_config.json`.
     pub fn to_json(&self) -> Map<String, Value> {
-        match self {
-            #[cfg(feature = "lora")]
-            Self::Lora(config) => config.to_json(),
-        }
+        each_config!(self, config => config.to_json())
     }
 
     /// A fresh adapter for `backbone`, with the modules it saves whole.
@@ -66,6 +86,8 @@ impl AnyConfig {
     /// What the method's own `init` refuses, and a module to save that the backbone does not have.
     pub fn init<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
         let method = match self {
+            #[cfg(feature = "ia3")]
+            Self::Ia3(config) => AnyMethod::Ia3(config.init(backbone)?),
             #[cfg(feature = "lora")]
             Self::Lora(config) => AnyMethod::Lora(config.init(backbone)?),
         };
@@ -79,26 +101,33 @@ impl AnyConfig {
     /// As [`init`](Self::init).
     pub fn init_for_loading<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
         let method = match self {
+            #[cfg(feature = "ia3")]
+            Self::Ia3(config) => AnyMethod::Ia3(config.init_for_loading(backbone)?),
             #[cfg(feature = "lora")]
             Self::Lora(config) => AnyMethod::Lora(config.init_for_loading(backbone)?),
         };
         peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
     }
 
+    /// `target_modules`.
+    pub fn target_modules(&self) -> Option<&Targets> {
+        each_config!(self, config => config.target_modules.as_ref())
+    }
+
+    /// Records fields that change nothing here, for other readers: the task, the base model.
+    pub fn record(&mut self, fields: impl IntoIterator<Item = (&'static str, Value)>) {
+        let other = each_config!(self, config => &mut config.other);
+        other.extend(fields.into_iter().map(|(field, value)| (field.to_string(), value)));
+    }
+
     /// `modules_to_save`.
     pub fn modules_to_save(&self) -> &[String] {
-        match self {
-            #[cfg(feature = "lora")]
-            Self::Lora(config) => config.modules_to_save.as_deref().unwrap_or_default(),
-        }
+        each_config!(self, config => config.modules_to_save.as_deref().unwrap_or_default())
     }
 
     /// Fields of a newer writer: kept, without effect.
     pub fn unknown_fields(&self) -> Vec<&str> {
-        match self {
-            #[cfg(feature = "lora")]
-            Self::Lora(config) => config.unknown_fields().collect(),
-        }
+        each_config!(self, config => config.unknown_fields().collect())
     }
 }
 
@@ -106,6 +135,8 @@ impl AnyConfig {
 macro_rules! each {
     ($any:expr, $method:ident => $body:expr) => {
         match $any {
+            #[cfg(feature = "ia3")]
+            AnyMethod::Ia3($method) => $body,
             #[cfg(feature = "lora")]
             AnyMethod::Lora($method) => $body,
         }

@@ -10,7 +10,18 @@ pub const HEAD_NAMES: [&str; 2] = ["classifier", "score"];
 pub fn default_targets(method: &str, model_type: &str) -> Option<Targets> {
     let names: &[&str] = match (method, model_type) {
         ("LORA", "bert") => &["query", "value"],
+        ("IA3", "bert") => &["key", "value", "output.dense"],
         _ => return None,
     };
-    Some(Targets::List(names.iter().map(|name| name.to_string()).collect()))
+    Some(list(names))
+}
+
+/// Those of [`default_targets`] whose input (IA)³ rescales: the reference's
+/// `TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING`.
+pub fn default_feedforward(model_type: &str) -> Option<Targets> {
+    (model_type == "bert").then(|| list(&["output.dense"]))
+}
+
+fn list(names: &[&str]) -> Targets {
+    Targets::List(names.iter().map(|name| name.to_string()).collect())
 }

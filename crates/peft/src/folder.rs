@@ -17,7 +17,7 @@ pub fn read_adapter(folder: &Path) -> Result<(AnyConfig, AdapterFile)> {
     let file = AdapterFile::read(folder)?;
     let config = AnyConfig::from_json(file.config.clone()).map_err(|unsupported| match unsupported {
         Unsupported::Method(kind) => {
-            Error::config("peft_type", format!("`{kind}` is not a method of this version; it has LORA"))
+            Error::config("peft_type", format!("`{kind}` is not a method of this version; it has IA3 and LORA"))
         }
         Unsupported::Field(error) => error,
     })?;

@@ -5,10 +5,12 @@ mod defaults;
 mod folder;
 
 pub use any::{AnyConfig, AnyMethod, Unsupported};
-pub use defaults::{HEAD_NAMES, default_targets};
+pub use defaults::{HEAD_NAMES, default_feedforward, default_targets};
 pub use folder::{load_adapter, read_adapter, save_adapter};
 
 pub use peft_core as core;
+#[cfg(feature = "ia3")]
+pub use peft_ia3 as ia3;
 #[cfg(feature = "lora")]
 pub use peft_lora as lora;
 pub use peft_models as models;
@@ -16,6 +18,8 @@ pub use peft_models as models;
 /// What most programs name.
 pub mod prelude {
     pub use peft_core::{Adapter, Adapters, BASE, Backbone, Fold, Frozen, Hooks, Identity, Method, merge};
+    #[cfg(feature = "ia3")]
+    pub use peft_ia3::{Ia3, Ia3Config};
     #[cfg(feature = "lora")]
     pub use peft_lora::{Lora, LoraConfig};
     pub use peft_models::Batch;

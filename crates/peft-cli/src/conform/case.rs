@@ -58,13 +58,11 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
     };
     let io = Fixture::read(&folder.join("io.safetensors"))?;
     let bert = Frozen::new(fixture::base(model, device)?);
-    let (_, adapter) = match load_adapter(&*bert, &folder) {
-        // A target that is no linear layer belongs to a part of the method that is still to come.
-        Err(error @ peft::core::Error::NoMatch { .. }) if name.contains("embedding") => {
-            return Ok(Verdict::Skipped(format!("not built yet: {error}")));
-        }
-        loaded => loaded?,
-    };
+    // Its targets name an embedding, which only its tensors show to be more than a name that is passed over.
+    if AdapterFile::read(&folder)?.tensors.keys().any(|name| name.contains(".lora_embedding_")) {
+        return Ok(Verdict::Skipped("LoRA on embeddings is not built yet".to_string()));
+    }
+    let (_, adapter) = load_adapter(&*bert, &folder)?;
     let batch = io.batch(device)?;
     let mut report = Report::default();
 

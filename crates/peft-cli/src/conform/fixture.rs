@@ -67,6 +67,7 @@ impl Fixture {
 /// wrapped model: the adapter's name and the wrapper of saved modules are no part of it.
 fn file_name(name: &str) -> String {
     let name = name.strip_prefix("base_model.model.").unwrap_or(name);
+    let name = name.strip_suffix(".default").unwrap_or(name);
     name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
 }
 
@@ -90,5 +91,6 @@ mod tests {
         assert_eq!(file_name("base_model.model.a.lora_A.default.weight"), "a.lora_A.weight");
         assert_eq!(file_name("base_model.model.classifier.modules_to_save.default.bias"), "classifier.bias");
         assert_eq!(file_name("base_model.model.a.base_layer.bias"), "a.base_layer.bias");
+        assert_eq!(file_name("base_model.model.a.ia3_l.default"), "a.ia3_l");
     }
 }
