@@ -52,48 +52,46 @@ pub(crate) struct TrainArgs {
     pub(crate) options: TrainOptions,
 }
 
+/// An adapter and how it reads rows: what `eval` and `predict` share.
 #[derive(clap::Args)]
-pub(crate) struct EvalArgs {
+pub(crate) struct ScorerArgs {
     /// A run folder, or the folder of a PEFT adapter
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: PathBuf,
-    /// Labelled rows: CSV, TSV, JSON lines or Parquet
-    #[arg(long, value_name = "FILE")]
-    pub(crate) data: PathBuf,
     /// The base model: a folder or a hub id. By default the one the adapter was trained on
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// Rows of one forward pass
     #[arg(long, default_value_t = 64)]
     pub(crate) batch_size: usize,
+    #[command(flatten)]
+    pub(crate) columns: DataOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) scorer: ScorerArgs,
+    /// Labelled rows: CSV, TSV, JSON lines or Parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) columns: DataOptions,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct PredictArgs {
     /// Texts to label; without any and without --data, lines of standard input
     pub(crate) text: Vec<String>,
-    /// A run folder, or the folder of a PEFT adapter
-    #[arg(long, value_name = "DIR")]
-    pub(crate) adapter: PathBuf,
+    #[command(flatten)]
+    pub(crate) scorer: ScorerArgs,
     /// Rows to label: CSV, TSV, JSON lines or Parquet
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     pub(crate) data: Option<PathBuf>,
-    /// The base model: a folder or a hub id. By default the one the adapter was trained on
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: Option<String>,
-    /// Rows of one forward pass
-    #[arg(long, default_value_t = 64)]
-    pub(crate) batch_size: usize,
     /// Print a JSON object a row, with the probability of every label
     #[arg(long)]
     pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) columns: DataOptions,
 }
 
 #[derive(clap::Args)]

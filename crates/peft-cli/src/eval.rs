@@ -12,13 +12,14 @@ use crate::session::Scorer;
 use crate::terminal::say;
 
 pub(crate) fn run(args: EvalArgs, device: &Device) -> Result<()> {
-    let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
-    let columns = or_of_run(args.columns, &scorer);
+    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), device)?;
+    let columns = or_of_run(args.scorer.columns, &scorer);
     let table = Table::read(&args.data, &columns.reading())?;
     let resolved = Columns::resolve(&table, &columns.names(), Some(scorer.target))?;
     let examples = Examples::from_table(&table, &resolved, scorer.target, scorer.labels.as_ref())?;
     let rows = Rows::new(&examples, &scorer.encoder, scorer.outputs)?;
-    let measured = evaluate(&*scorer.bert, &scorer.adapter, rows, scorer.target, scorer.outputs, args.batch_size)?;
+    let measured =
+        evaluate(&*scorer.bert, &scorer.adapter, rows, scorer.target, scorer.outputs, args.scorer.batch_size)?;
     if args.json {
         let mut line =
             Map::from_iter([("rows".to_string(), json!(measured.rows)), ("loss".to_string(), json!(measured.loss))]);

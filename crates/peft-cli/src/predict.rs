@@ -17,10 +17,10 @@ use crate::terminal::unless_closed;
 const THRESHOLD: f32 = 0.5;
 
 pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
-    let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
+    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), device)?;
     let examples = match (&args.data, args.text.is_empty()) {
         (Some(path), _) => {
-            let columns = or_of_run(args.columns, &scorer);
+            let columns = or_of_run(args.scorer.columns, &scorer);
             let table = Table::read(path, &columns.reading())?;
             let mut names = columns.names();
             names.label = None;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
     }
     let encoded = scorer.encoder.encode_all(&examples)?;
     let (pad, target) = (scorer.pad_id(), scorer.target);
-    let scores = predict(&*scorer.bert, &scorer.adapter, &encoded, pad, target, args.batch_size)?;
+    let scores = predict(&*scorer.bert, &scorer.adapter, &encoded, pad, target, args.scorer.batch_size)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for (example, scores) in examples.iter().zip(&scores) {
         let line = if args.json { scorer.object(example, scores) } else { scorer.line(example, scores) };

@@ -76,6 +76,7 @@ where
             before: self.state.seconds,
             since: Instant::now(),
             saved: None,
+            batches: 0,
             components: Components {
                 interrupter: components.interrupter,
                 early_stopping: components.early_stopping,
@@ -111,6 +112,8 @@ struct Run<'a, M: SequenceClassifier + 'static, P: Method + 'static> {
     since: Instant,
     /// The step of the newest checkpoint.
     saved: Option<usize>,
+    /// Batches of the current epoch.
+    batches: usize,
     components: Components<M, P>,
 }
 
@@ -146,7 +149,8 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
 
     fn epoch(&mut self) -> Result<()> {
         self.by.cursor.set(self.state.epoch, self.state.batch);
-        let batches = self.by.cursor.batches(self.state.epoch).len();
+        self.batches = self.by.cursor.batches(self.state.epoch).len();
+        let batches = self.batches;
         let train = self.train.clone();
         let mut items = train.iter();
         while self.state.batch < batches && !self.state.finished {
@@ -346,8 +350,7 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
 
     /// Passes over the data so far, to four digits.
     fn fractional_epoch(&self) -> f64 {
-        let batches = self.by.cursor.batches(self.state.epoch).len().max(1);
-        let epochs = self.state.epoch as f64 + self.state.batch as f64 / batches as f64;
+        let epochs = self.state.epoch as f64 + self.state.batch as f64 / self.batches.max(1) as f64;
         (epochs * 1e4).round() / 1e4
     }
 

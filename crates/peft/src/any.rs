@@ -91,7 +91,7 @@ impl AnyConfig {
             #[cfg(feature = "lora")]
             Self::Lora(config) => AnyMethod::Lora(config.init(backbone)?),
         };
-        peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
+        self.with_saved(method, backbone)
     }
 
     /// [`init`](Self::init) for an adapter whose tensors are about to be loaded: names that the backbone does not
@@ -106,6 +106,10 @@ impl AnyConfig {
             #[cfg(feature = "lora")]
             Self::Lora(config) => AnyMethod::Lora(config.init_for_loading(backbone)?),
         };
+        self.with_saved(method, backbone)
+    }
+
+    fn with_saved<M: Backbone>(&self, method: AnyMethod, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
         peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
     }
 
