@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::prelude::Device;
 
+use crate::terminal::say;
 use deviation::Report;
 
 /// What became of one fixture.
@@ -47,24 +48,24 @@ pub(crate) fn run(folder: &Path, device: &Device) -> Result<bool> {
             match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("the comparison panicked, see above"))) {
                 Ok(Verdict::Skipped(reason)) => {
                     skipped += 1;
-                    println!("skip  {label:<28} {reason}");
+                    say!("skip  {label:<28} {reason}")?;
                 }
                 Ok(Verdict::Compared(report)) if report.passed() => {
                     passed += 1;
-                    println!("ok    {label:<28} {report}");
+                    say!("ok    {label:<28} {report}")?;
                 }
                 Ok(Verdict::Compared(report)) => {
                     failed += 1;
-                    println!("FAIL  {label:<28} {report}");
+                    say!("FAIL  {label:<28} {report}")?;
                 }
                 Err(error) => {
                     failed += 1;
-                    println!("FAIL  {label:<28} {error:#}");
+                    say!("FAIL  {label:<28} {error:#}")?;
                 }
             }
         }
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    say!("{passed} passed, {failed} failed, {skipped} skipped")?;
     Ok(failed == 0)
 }
 
