@@ -9,6 +9,7 @@ use burn::prelude::*;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use peft::models::Loaded;
+use peft::models::bert::names::PREFIX;
 use peft::models::bert::{BertConfig, BertForSequenceClassification};
 use peft::{AnyConfig, save_adapter};
 use peft_data::{Columns, Encoder, Examples, Labels, Table, Target};
@@ -107,9 +108,9 @@ impl<'a> Session<'a> {
     fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
-        let Loaded { module: bert, fresh, .. } =
-            BertForSequenceClassification::from_folder(&self.model, Some(self.outputs()), &device)?;
-        let config = self.adapter_config(&fresh);
+        let loaded = BertForSequenceClassification::from_folder(&self.model, Some(self.outputs()), &device)?;
+        let fresh = loaded.fresh_modules(PREFIX).join(", ");
+        let (config, bert) = (self.adapter_config(&loaded), loaded.module);
         let adapter = config.init(&bert)?;
         // The folder is touched only now: bad input leaves no trace.
         let folder = match resumed {
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
             thousands(trained),
             thousands(base + trained),
             100.0 * trained as f64 / (base + trained) as f64,
-            modules(&fresh),
+            if fresh.is_empty() { "nothing" } else { &fresh },
         );
         let interrupter = Interrupter::new();
         let progress = if tui { ProgressHandle::silent() } else { ProgressHandle::auto() };
@@ -154,9 +155,8 @@ impl<'a> Session<'a> {
 
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
     /// hold is new, and so must be trained and saved.
-    fn adapter_config(&self, fresh: &[String]) -> AnyConfig {
-        let save: Vec<&str> =
-            ["classifier"].into_iter().chain(fresh.iter().filter_map(|name| module_of(name))).collect();
+    fn adapter_config<M>(&self, loaded: &Loaded<M>) -> AnyConfig {
+        let save = [vec!["classifier"], loaded.fresh_modules(PREFIX)].concat();
         let mut config = self.options.adapter_config("bert", &save);
         config.record([
             ("task_type", json!("SEQ_CLS")),
@@ -165,17 +165,6 @@ impl<'a> Session<'a> {
         ]);
         config
     }
-}
-
-/// The module that a parameter of a head belongs to: `pooler` for `bert.pooler.dense.weight`.
-fn module_of(name: &str) -> Option<&str> {
-    name.trim_start_matches("bert.").split('.').next()
-}
-
-fn modules(fresh: &[String]) -> String {
-    let mut modules: Vec<&str> = fresh.iter().filter_map(|name| module_of(name)).collect();
-    modules.dedup();
-    if modules.is_empty() { "nothing".to_string() } else { modules.join(", ") }
 }
 
 fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> Result<Box<dyn MetricsRenderer>> {
@@ -240,13 +229,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_modules_read_well() {
+    fn numbers_read_well() {
         assert_eq!(
             (thousands(0), thousands(999), thousands(1_234_567)),
             ("0".into(), "999".into(), "1,234,567".into())
         );
         assert_eq!((size(9744), size(1_234_567)), ("9.7 kB".into(), "1.2 MB".into()));
-        assert_eq!(module_of("bert.pooler.dense.weight"), Some("pooler"));
-        assert_eq!(module_of("classifier.bias"), Some("classifier"));
     }
 }

@@ -5,7 +5,7 @@
 //! only. Fields of the configuration that a method does not know travel along untouched.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{BoolStore, DType, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -127,11 +127,6 @@ pub fn safetensors_bytes<'a>(tensors: impl Iterator<Item = (&'a str, &'a TensorD
     });
     let metadata = [("format".to_string(), "pt".to_string())].into();
     safetensors::serialize(views, Some(metadata)).expect("names and shapes serialise")
-}
-
-/// Where the adapter called `name` lies below a PEFT folder: `default` in the folder itself, others below it.
-pub fn named_folder(folder: &Path, name: &str) -> PathBuf {
-    if name == "default" { folder.to_path_buf() } else { folder.join(name) }
 }
 
 /// Burn's type for a type of safetensors; `None` for those that no checkpoint has.

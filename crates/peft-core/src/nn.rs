@@ -33,11 +33,6 @@ impl Linear {
         Self { weight: normal([d_in, d_out], device), bias: bias.then(|| constant(d_out, 0.0, device)), site }
     }
 
-    /// Where it stands.
-    pub fn site(&self) -> &Site {
-        &self.site
-    }
-
     /// `[batch, seq, d_in] -> [batch, seq, d_out]` under `hooks`.
     pub fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         let bias = self.bias.as_ref().map(|b| b.val());
@@ -88,11 +83,6 @@ impl Embedding {
     /// A frozen table drawn from N(0, 0.02²) when first used.
     pub fn new(site: Site, rows: usize, d_model: usize, device: &Device) -> Self {
         Self { weight: normal([rows, d_model], device), site }
-    }
-
-    /// Where it stands.
-    pub fn site(&self) -> &Site {
-        &self.site
     }
 
     /// `[batch, seq]` indices to `[batch, seq, d_model]` vectors, under `hooks`.

@@ -17,7 +17,20 @@ pub type Tensors = BTreeMap<String, TensorData>;
 
 /// The parameters of `method` as an adapter file holds them.
 pub fn export<P: Method>(method: &P) -> Tensors {
-    collect(method, &|_| true)
+    struct Visit {
+        stored: HashMap<ParamId, Stored>,
+        out: Tensors,
+    }
+    impl ModuleVisitor for Visit {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(stored) = self.stored.get(&param.id) {
+                self.out.insert(stored.key.clone(), lay_out(param.val(), stored.transposed));
+            }
+        }
+    }
+    let mut visit = Visit { stored: by_id(method), out: Tensors::new() };
+    method.visit(&mut visit);
+    visit.out
 }
 
 /// Gradients of the parameters of `method`, under the names and in the layout of an adapter file.
@@ -80,24 +93,6 @@ pub fn import<P: Method>(method: P, mut tensors: Tensors) -> Result<P> {
     let mut faults = fill.faults;
     faults.extend(tensors.keys().map(|key| format!("`{key}` is unexpected")));
     if faults.is_empty() { Ok(method) } else { Err(Error::Misfit(summarise(&faults))) }
-}
-
-fn collect<P: Method>(method: &P, keep: &dyn Fn(&Stored) -> bool) -> Tensors {
-    struct Visit<'a> {
-        stored: HashMap<ParamId, Stored>,
-        keep: &'a dyn Fn(&Stored) -> bool,
-        out: Tensors,
-    }
-    impl ModuleVisitor for Visit<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(stored) = self.stored.get(&param.id).filter(|stored| (self.keep)(stored)) {
-                self.out.insert(stored.key.clone(), lay_out(param.val(), stored.transposed));
-            }
-        }
-    }
-    let mut visit = Visit { stored: by_id(method), keep, out: Tensors::new() };
-    method.visit(&mut visit);
-    visit.out
 }
 
 fn by_id<P: Method>(method: &P) -> HashMap<ParamId, Stored> {

@@ -253,6 +253,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_recorded_for_other_readers_is_written() {
+        let written = LoraConfig::new(8).with_task_type("SEQ_CLS").with_base_model("a/b").to_json();
+        assert_eq!((&written["task_type"], &written["base_model_name_or_path"]), (&json!("SEQ_CLS"), &json!("a/b")));
+    }
+
+    #[test]
     fn a_file_is_written_as_it_was_read() {
         let given = fields(json!({
             "peft_type": "LORA", "r": 4, "lora_alpha": 32, "target_modules": ["value", "query"], "bias": "lora_only",

@@ -50,7 +50,7 @@ fn init(config: LoraConfig, device: &Device) -> (Pair, Lora) {
 #[case::both_random(Init::Standard(false), false)]
 fn a_fresh_adapter_is_the_identity_where_b_is_zero(#[case] init_lora_weights: Init, #[case] identity: bool) {
     let device = Device::flex();
-    let (pair, lora) = init(LoraConfig { init_lora_weights, ..LoraConfig::new(2) }, &device);
+    let (pair, lora) = init(LoraConfig::new(2).with_init(init_lora_weights), &device);
     let apart = (pair.forward(input(&device), &lora) - pair.forward(input(&device), &Identity)).abs().max();
     assert_eq!(apart.into_scalar::<f32>() == 0.0, identity);
 }
@@ -91,7 +91,7 @@ fn dropout_acts_in_training_only() {
 #[case(Bias::LoraOnly, 5)]
 #[case(Bias::All, 5)]
 fn biases_are_stored_where_they_are_trained(#[case] bias: Bias, #[case] tensors: usize) {
-    let (_, lora) = init(LoraConfig { bias, ..LoraConfig::new(2) }, &Device::flex());
+    let (_, lora) = init(LoraConfig::new(2).with_bias(bias), &Device::flex());
     let keys: Vec<String> = lora.stored().into_iter().map(|stored| stored.key).collect();
     assert_eq!(keys.len(), tensors, "{keys:?}");
     assert_eq!(keys.contains(&"up.base_layer.bias".to_string()), bias != Bias::None);

@@ -10,7 +10,7 @@ use crate::batch::Batch;
 
 /// The sum of three tables, normalised.
 #[derive(Module, Debug)]
-pub struct BertEmbeddings {
+pub(super) struct BertEmbeddings {
     word_embeddings: Embedding,
     position_embeddings: Embedding,
     token_type_embeddings: Embedding,
@@ -41,11 +41,6 @@ impl BertEmbeddings {
             layer_norm: scope.layer_norm("layer_norm", h, config.layer_norm_eps),
             dropout: Dropout::new(config.hidden_dropout_prob),
         }
-    }
-
-    /// The word embedding table, `[vocabulary, hidden]`.
-    pub fn word_embeddings(&self) -> &Embedding {
-        &self.word_embeddings
     }
 
     /// Embeds a batch. `prefix` shifts the positions by as many as it has on a row, as the reference does.

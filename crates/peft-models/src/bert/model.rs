@@ -63,11 +63,6 @@ impl BertModel {
         let pooler = self.pooler.as_ref().expect("the model was built with a pooler");
         pooler.dense.forward(first(output), hooks).tanh()
     }
-
-    /// The embeddings.
-    pub fn embeddings(&self) -> &BertEmbeddings {
-        &self.embeddings
-    }
 }
 
 /// The state at each row's first position in use, `[batch, 1, hidden]`.
