@@ -150,7 +150,8 @@ fn tuning_the_normalisations_is_the_references() {
     let device = Device::flex();
     let bert = bert(&device);
     let file = tensors("bert/ln/adapter_model.safetensors");
-    let file = file.into_iter().map(|(key, data)| (key.replace(".ln_tuning_layers.", "."), data)).collect();
+    let name = |key: String| format!("base_model.model.{}", key.replace(".ln_tuning_layers.", "."));
+    let file = file.into_iter().map(|(key, data)| (name(key), data)).collect();
     let saved = ["LayerNorm".to_string(), "classifier".to_string()];
     let adapter = import(Adapter::new(Nothing { unit: () }, &bert, &saved, &[]).unwrap(), file).unwrap();
     let io = io("ln");

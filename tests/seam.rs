@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use burn::prelude::*;
-use peft::core::{EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Site, SiteKind, Spans, Sublayer, param_ids};
+use peft::core::{
+    BatchRows, EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Site, SiteKind, Spans, Sublayer, param_ids,
+};
 use peft::models::bert::names::{from_reference, to_reference};
 use peft::prelude::*;
 
@@ -39,15 +41,15 @@ impl Hooks for Notes {
         assert_eq!(at.residual.dims(), h.dims());
         h
     }
-    fn prefix_spans(&self, at: &Site, _rows: usize) -> Spans {
+    fn prefix_spans(&self, at: &Site, _rows: &BatchRows) -> Spans {
         self.note(at);
         Spans::none()
     }
-    fn prefix(&self, at: &Site, _rows: usize) -> Option<KeyValue> {
+    fn prefix(&self, at: &Site, _rows: &BatchRows) -> Option<KeyValue> {
         self.note(at);
         None
     }
-    fn prompt(&self, at: &Site, _rows: usize) -> Option<Prompt> {
+    fn prompt(&self, at: &Site, _rows: &BatchRows) -> Option<Prompt> {
         self.note(at);
         None
     }

@@ -5,7 +5,7 @@
 use burn::prelude::*;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::Tensors;
-use peft::core::{Hooks, KeyValue, LinearOp, Prompt, Routed, Site, Spans};
+use peft::core::{BatchRows, Hooks, KeyValue, LinearOp, Prompt, Routed, Site, Spans};
 use peft::models::bert::BertConfig;
 use rstest::rstest;
 
@@ -43,14 +43,14 @@ impl Hooks for Prefix {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
         self.head.linear(op, x)
     }
-    fn prefix_spans(&self, _at: &Site, rows: usize) -> Spans {
-        Spans::uniform(self.slots.dims()[0], rows)
+    fn prefix_spans(&self, _at: &Site, rows: &BatchRows) -> Spans {
+        Spans::uniform(self.slots.dims()[0], rows.len())
     }
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         let layer: usize = at.name().split('.').find_map(|part| part.parse().ok()).unwrap();
         let slot = |i: usize| {
             let one: Tensor<4> = self.slots.clone().narrow(1, i, 1).permute([1, 2, 0, 3]);
-            one.repeat_dim(0, rows)
+            one.repeat_dim(0, rows.len())
         };
         Some(KeyValue { key: slot(2 * layer), value: slot(2 * layer + 1) })
     }
@@ -60,9 +60,8 @@ impl Hooks for SoftPrompt {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
         self.head.linear(op, x)
     }
-    fn prompt(&self, _at: &Site, rows: usize) -> Option<Prompt> {
-        let embeddings = self.tokens.clone().unsqueeze_dim::<3>(0).repeat_dim(0, rows);
-        Some(Prompt { embeddings, spans: Spans::uniform(self.tokens.dims()[0], rows) })
+    fn prompt(&self, _at: &Site, rows: &BatchRows) -> Option<Prompt> {
+        Some(Prompt::shared(self.tokens.clone(), rows.len(), false))
     }
 }
 

@@ -141,7 +141,7 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     // The share needs the base's size; its configuration is enough.
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
         let config = BertConfig::from_folder(&base).context("the base's configuration")?;
-        let outputs = file.tensors.get("classifier.weight").map_or(2, |weight| weight.shape()[0]);
+        let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
         share(parameters, BertForSequenceClassification::new(&config, outputs, device).num_params())?;
     }
     Ok(())

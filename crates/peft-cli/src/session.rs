@@ -52,7 +52,7 @@ impl Scorer {
         };
         let revision = file.config.get("revision").and_then(|name| name.as_str()).filter(|_| model.is_none());
         let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
-        let outputs = file.tensors.get("classifier.weight").map(|weight| weight.shape()[0]);
+        let outputs = file.saved("classifier", "weight").map(|weight| weight.shape()[0]);
         let bert = BertForSequenceClassification::from_folder(&base, outputs, device)?.module;
         let (_, adapter) = load_adapter(&bert, folder)?;
         let labels = labels_of(run)?;

@@ -6,9 +6,10 @@ use burn::prelude::*;
 use crate::backbone::Backbone;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
-use crate::method::{Fold, Method, Stored};
-use crate::op::{EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::method::{Fold, Method, Step, Stored};
+use crate::op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
 use crate::overrides::Overrides;
+use crate::rows::BatchRows;
 use crate::site::Site;
 use crate::targets::{is_below, nearest};
 use crate::virtual_tokens::{KeyValue, Prompt, Spans};
@@ -55,12 +56,35 @@ impl<P: Method> Method for Adapter<P> {
     }
 
     fn stored(&self) -> Vec<Stored> {
-        let saved = self.saved.stored(|site, leaf| format!("{}.{leaf}", site.name()));
-        [self.method.stored(), saved].concat()
+        [self.method.stored(), self.saved.stored(|site, leaf| self.method.saved_key(site, leaf))].concat()
+    }
+
+    fn computed(&self) -> Vec<(String, Tensor<2>)> {
+        self.method.computed()
+    }
+
+    fn saved_key(&self, site: &Site, leaf: &str) -> String {
+        self.method.saved_key(site, leaf)
+    }
+
+    fn penalty(&self) -> Option<Tensor<1>> {
+        self.method.penalty()
+    }
+
+    fn updates(&self) -> bool {
+        self.method.updates()
+    }
+
+    fn update(self, step: &Step<'_>) -> Self {
+        Self { method: self.method.update(step), ..self }
     }
 }
 
 impl<P: Fold> Fold for Adapter<P> {
+    fn refusal(&self) -> Option<String> {
+        self.method.refusal()
+    }
+
     fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
         self.method.fold_matrix(at, leaf, self.saved.matrix(at).unwrap_or(value))
     }
@@ -84,13 +108,16 @@ impl<P: Method> Hooks for Adapter<P> {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         self.method.sublayer(at, h)
     }
-    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.method.add_norm(op, h)
+    }
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         self.method.prefix_spans(at, rows)
     }
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         self.method.prefix(at, rows)
     }
-    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         self.method.prompt(at, rows)
     }
 }

@@ -11,7 +11,8 @@ use burn::prelude::*;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::method::{Method, param_ids};
-use crate::op::{EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::rows::BatchRows;
 use crate::site::Site;
 use crate::virtual_tokens::{KeyValue, Prompt, Spans};
 
@@ -146,11 +147,11 @@ impl<'a> Routed<'a> {
     }
 
     /// The spans of each group, `None` for rows without virtual positions.
-    fn ragged(&self, width: impl Fn(&dyn Hooks, usize) -> usize) -> Spans {
+    fn ragged(&self, rows: &BatchRows, width: impl Fn(&dyn Hooks, &BatchRows) -> usize) -> Spans {
         let mut lengths = vec![0; self.order.len()];
         for group in &self.groups {
             let Some(hooks) = group.hooks else { continue };
-            let n = width(hooks, group.rows.len());
+            let n = width(hooks, &rows.select(&group.rows));
             group.rows.iter().for_each(|&row| lengths[row as usize] = n);
         }
         Spans::ragged(lengths)
@@ -196,19 +197,26 @@ impl Hooks for Routed<'_> {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         self.each(&h.device(), |hooks, rows| {
             let (output, residual) = (rows.of(at.output), rows.of(at.residual));
-            hooks
-                .sublayer(&Sublayer { site: at.site, output: &output, residual: &residual, norm: at.norm }, rows.of(&h))
+            hooks.sublayer(&at.with(&output, &residual, hooks), rows.of(&h))
         })
     }
 
-    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
-        debug_assert_eq!(rows, self.order.len());
-        self.ragged(|hooks, rows| hooks.prefix_spans(at, rows).width())
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.each(&h.device(), |hooks, rows| {
+            let residual = rows.of(op.residual);
+            hooks.add_norm(AddNormOp { residual: &residual, hooks, ..op.clone() }, rows.of(&h))
+        })
     }
 
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
+        debug_assert_eq!(rows.len(), self.order.len());
+        self.ragged(rows, |hooks, rows| hooks.prefix_spans(at, rows).width())
+    }
+
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         let width = self.prefix_spans(at, rows).width();
-        let made: Vec<_> = self.groups.iter().map(|g| g.hooks.and_then(|h| h.prefix(at, g.rows.len()))).collect();
+        let made: Vec<_> =
+            self.groups.iter().map(|g| g.hooks.and_then(|h| h.prefix(at, &rows.select(&g.rows)))).collect();
         let like = made.iter().flatten().next()?.key.clone();
         let [_, n_heads, _, d_head] = like.dims();
         let device = like.device();
@@ -226,14 +234,19 @@ impl Hooks for Routed<'_> {
         Some(KeyValue { key: assemble(|kv| &kv.key), value: assemble(|kv| &kv.value) })
     }
 
-    fn prompt(&self, at: &Site, _rows: usize) -> Option<Prompt> {
-        let made: Vec<_> = self.groups.iter().map(|g| g.hooks.and_then(|h| h.prompt(at, g.rows.len()))).collect();
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
+        let made: Vec<_> =
+            self.groups.iter().map(|g| g.hooks.and_then(|h| h.prompt(at, &rows.select(&g.rows)))).collect();
         let like = made.iter().flatten().next()?.embeddings.clone();
         let (d_model, device) = (like.dims()[2], like.device());
         let mut lengths = vec![0; self.order.len()];
+        let mut pooled_at_text = vec![false; self.order.len()];
         for (group, made) in self.groups.iter().zip(&made) {
-            let n = made.as_ref().map_or(0, |prompt| prompt.spans.width());
-            group.rows.iter().for_each(|&row| lengths[row as usize] = n);
+            let Some(prompt) = made else { continue };
+            for (i, &row) in group.rows.iter().enumerate() {
+                lengths[row as usize] = prompt.spans.width();
+                pooled_at_text[row as usize] = prompt.pooled_at_text[i];
+            }
         }
         let spans = Spans::ragged(lengths);
         let part = |(group, made): (&Group<'_>, &Option<Prompt>)| {
@@ -245,7 +258,7 @@ impl Hooks for Routed<'_> {
         };
         let parts = self.groups.iter().zip(&made).map(part).collect();
         let embeddings = Tensor::cat(parts, 0).select(0, indices(&self.order, &device));
-        Some(Prompt { embeddings, spans })
+        Some(Prompt { embeddings, spans, pooled_at_text })
     }
 }
 

@@ -53,6 +53,14 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A method that does not fold into the weights.
+    #[error("{method} cannot be merged: {reason}")]
+    CannotMerge {
+        /// Its `peft_type`.
+        method: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A merge that would write NaN or infinity into the weights.
     #[error(
         "merging would put {count} NaN or infinite values into `{site}`: the adapter has diverged; use an earlier checkpoint"

@@ -1,8 +1,7 @@
 //! Adapter folders in Hugging Face PEFT's layout: the one place that reads and writes them.
 //!
-//! A folder holds `adapter_config.json` and `adapter_model.safetensors`. Every tensor name begins with the path of
-//! the wrapped model, `base_model.model.`; it is added and taken off here, so that a method deals in module names
-//! only. Fields of the configuration that a method does not know travel along untouched.
+//! A folder holds `adapter_config.json` and `adapter_model.safetensors`. Fields of the configuration that a method does
+//! not know travel along untouched.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::site::Site;
 use crate::store::{read, write_atomic};
 use crate::tensors::Tensors;
 
@@ -20,15 +20,23 @@ pub const CONFIG: &str = "adapter_config.json";
 /// File name of the weights.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// The path of the wrapped model in front of every tensor name.
-const PREFIX: &str = "base_model.model.";
+/// How a file calls the tensor `leaf` of the module at `site`: behind the path of the wrapped model.
+pub fn key(site: &Site, leaf: &str) -> String {
+    format!("base_model.model.{}.{leaf}", site.name())
+}
+
+/// How a file of a prompt method calls the trained copy of the parameter `leaf` of a base module: the reference wraps the
+/// model once, not twice.
+pub fn prompt_key(site: &Site, leaf: &str) -> String {
+    format!("base_model.{}.{leaf}", site.name())
+}
 
 /// What an adapter folder holds.
 #[derive(Clone, Debug)]
 pub struct AdapterFile {
     /// `adapter_config.json`.
     pub config: Map<String, Value>,
-    /// Tensors by name, without the leading path of the wrapped model.
+    /// Tensors by name.
     pub tensors: Tensors,
 }
 
@@ -46,15 +54,13 @@ impl AdapterFile {
                 "the legacy PyTorch format is not read here; save the adapter as safetensors first",
             ));
         }
-        let tensors = read_safetensors(&path)?;
-        let strip = |(key, data): (String, TensorData)| match key.strip_prefix(PREFIX) {
-            Some(key) => Ok((key.to_string(), data)),
-            None => Err(Error::file(
-                &path,
-                format!("tensor `{key}` does not begin with `{PREFIX}`; this is no PEFT adapter"),
-            )),
-        };
-        Ok(Self { config, tensors: tensors.into_iter().map(strip).collect::<Result<_>>()? })
+        Ok(Self { config, tensors: read_safetensors(&path)? })
+    }
+
+    /// The trained copy of the parameter `leaf` of a base module, under either of the reference's names for it.
+    pub fn saved(&self, module: &str, leaf: &str) -> Option<&TensorData> {
+        let named = |root: &str| self.tensors.get(&format!("{root}{module}.{leaf}"));
+        named("base_model.model.").or_else(|| named("base_model."))
     }
 
     /// Writes the adapter into `folder`, which is created if need be. Each file is written atomically, the
@@ -76,9 +82,7 @@ impl AdapterFile {
 
     /// `adapter_model.safetensors`, byte for byte what the reference's writer makes of these tensors.
     pub fn weight_bytes(&self) -> Vec<u8> {
-        let named: Vec<(String, &TensorData)> =
-            self.tensors.iter().map(|(key, data)| (format!("{PREFIX}{key}"), data)).collect();
-        safetensors_bytes(named.iter().map(|(key, data)| (key.as_str(), *data)))
+        safetensors_bytes(self.tensors.iter().map(|(key, data)| (key.as_str(), data)))
     }
 }
 
@@ -169,7 +173,7 @@ mod tests {
         let mut config = Map::new();
         config.insert("r".into(), 4.into());
         config.insert("a_field_of_next_year".into(), Value::Null);
-        let tensors = [("x.lora_A.weight".to_string(), TensorData::from([[1.0f32, 2.0]]))].into();
+        let tensors = [("base_model.model.x.lora_A.weight".to_string(), TensorData::from([[1.0f32, 2.0]]))].into();
         AdapterFile { config, tensors }
     }
 
@@ -180,7 +184,7 @@ mod tests {
         let again = AdapterFile::read(dir.path()).unwrap();
         assert_eq!(again.config_bytes(), std::fs::read(dir.path().join(CONFIG)).unwrap());
         assert_eq!(again.weight_bytes(), std::fs::read(dir.path().join(WEIGHTS)).unwrap());
-        assert!(again.tensors.contains_key("x.lora_A.weight"));
+        assert!(again.tensors.contains_key("base_model.model.x.lora_A.weight"));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use burn::prelude::*;
 
-use crate::op::{EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
+use crate::rows::BatchRows;
 use crate::site::Site;
 use crate::virtual_tokens::{KeyValue, Prompt, Spans};
 
@@ -34,21 +35,27 @@ pub trait Hooks: Send + Sync {
         h
     }
 
-    /// How many key and value positions [`prefix`](Self::prefix) adds on each of `rows` rows. A model asks this
-    /// before it runs, to extend its masks and to shift its positions.
-    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+    /// Around the sum of a sublayer's output and its residual, and the normalisation that follows in a post-norm
+    /// model. `h`: `[batch, seq, d_model]`, what the `sublayer` hooks left; same shape out.
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        op.run(h)
+    }
+
+    /// How many key and value positions [`prefix`](Self::prefix) adds on each row. A model asks this before it runs,
+    /// to extend its masks and to shift its positions.
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         let _ = (at, rows);
         Spans::none()
     }
 
-    /// Key and value positions to put before a sequence's own, for `rows` rows.
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    /// Key and value positions to put before a sequence's own, on each row.
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         let _ = (at, rows);
         None
     }
 
-    /// Virtual tokens to put before the input embeddings, for `rows` rows.
-    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+    /// Virtual tokens to put before the input embeddings, on each row.
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         let _ = (at, rows);
         None
     }
@@ -73,13 +80,16 @@ impl<H: Hooks + ?Sized> Hooks for &H {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         (**self).sublayer(at, h)
     }
-    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        (**self).add_norm(op, h)
+    }
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         (**self).prefix_spans(at, rows)
     }
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         (**self).prefix(at, rows)
     }
-    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         (**self).prompt(at, rows)
     }
 }
@@ -102,16 +112,20 @@ impl<A: Hooks, B: Hooks> Hooks for (A, B) {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         self.1.sublayer(at, self.0.sublayer(at, h))
     }
-    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        let inner = Chain { hooks: &self.0, inner: op.inner };
+        self.1.add_norm(AddNormOp { inner: Some(&inner), ..op }, h)
+    }
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         self.0.prefix_spans(at, rows).then(self.1.prefix_spans(at, rows))
     }
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         match (self.0.prefix(at, rows), self.1.prefix(at, rows)) {
             (Some(a), Some(b)) => Some(a.then(b)),
             (a, b) => a.or(b),
         }
     }
-    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         match (self.0.prompt(at, rows), self.1.prompt(at, rows)) {
             (Some(a), Some(b)) => Some(a.then(b)),
             (a, b) => a.or(b),
@@ -134,5 +148,8 @@ impl Hooks for Chain<'_> {
     }
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
         self.hooks.embedding(EmbeddingOp { inner: self.inner, ..op }, ids)
+    }
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.hooks.add_norm(AddNormOp { inner: self.inner, ..op }, h)
     }
 }

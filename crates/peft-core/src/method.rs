@@ -1,9 +1,11 @@
 //! What a parameter-efficient method is: a module of trainable parameters that answers at some sites.
 
 use burn::module::{Module, ModuleDisplay, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::file::key;
 use crate::hooks::Hooks;
 use crate::site::Site;
 
@@ -15,8 +17,46 @@ pub trait Method: Module + ModuleDisplay + Hooks {
     /// Where it acts.
     fn sites(&self) -> Vec<Site>;
 
-    /// How each of its parameters is called and laid out in an adapter file.
+    /// How each of its parameters is called and laid out.
     fn stored(&self) -> Vec<Stored>;
+
+    /// What a file holds in place of parameters that are not [`shipped`](Stored::shipped): the value computed from
+    /// them, by name. So the reference keeps what a prefix's projection makes and loses the projection.
+    fn computed(&self) -> Vec<(String, Tensor<2>)> {
+        Vec::new()
+    }
+
+    /// How a file calls the trained copy of the parameter `leaf` of a base module.
+    fn saved_key(&self, site: &Site, leaf: &str) -> String {
+        key(site, leaf)
+    }
+
+    /// What is added to the loss in training, `[1]`.
+    fn penalty(&self) -> Option<Tensor<1>> {
+        None
+    }
+
+    /// Whether [`update`](Self::update) does anything.
+    fn updates(&self) -> bool {
+        false
+    }
+
+    /// The method after a step of the optimizer, where it changes itself in training: AdaLoRA's budget.
+    fn update(self, step: &Step<'_>) -> Self {
+        let _ = step;
+        self
+    }
+}
+
+/// A step of the optimizer that was just taken.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Steps of the whole run.
+    pub total: usize,
+    /// The gradients it was taken with, by parameter.
+    pub gradients: &'a GradientsParams,
 }
 
 /// A parameter and the tensor that stands for it in a file.
@@ -24,16 +64,40 @@ pub trait Method: Module + ModuleDisplay + Hooks {
 pub struct Stored {
     /// The parameter.
     pub id: ParamId,
-    /// The tensor's name without the `base_model.model.` in front, e.g. `classifier.weight`.
+    /// The tensor's name: in files if it is shipped, else in the reference's memory.
     pub key: String,
     /// Whether the file holds its transpose, as it does for every matrix of a linear map.
     pub transposed: bool,
+    /// Whether files hold it. What they do not is kept in training states alone.
+    pub shipped: bool,
+}
+
+impl Stored {
+    /// A parameter that a file holds as it is under `key`.
+    pub fn new(id: ParamId, key: impl Into<String>) -> Self {
+        Self { id, key: key.into(), transposed: false, shipped: true }
+    }
+
+    /// The same, with its transpose in the file: the matrix of a linear map.
+    pub fn transposed(self) -> Self {
+        Self { transposed: true, ..self }
+    }
+
+    /// The same, left out of files: they hold what is [computed](Method::computed) from it.
+    pub fn unshipped(self) -> Self {
+        Self { shipped: false, ..self }
+    }
 }
 
 /// A method that can be folded into the weights.
 ///
 /// Bottleneck adapters, prefixes and prompts do not implement it, so merging one does not compile.
 pub trait Fold: Method {
+    /// Why this one cannot be merged after all, in half a sentence: for wrappers that learn at run time what they hold.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
     /// The matrix parameter `leaf` (`weight`) of the module at `at` with the adapter in it; same shape.
     fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2>;
 
@@ -56,9 +120,32 @@ impl<A: Method, B: Method> Method for (A, B) {
     fn stored(&self) -> Vec<Stored> {
         [self.0.stored(), self.1.stored()].concat()
     }
+
+    fn computed(&self) -> Vec<(String, Tensor<2>)> {
+        [self.0.computed(), self.1.computed()].concat()
+    }
+
+    fn penalty(&self) -> Option<Tensor<1>> {
+        match (self.0.penalty(), self.1.penalty()) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn updates(&self) -> bool {
+        self.0.updates() || self.1.updates()
+    }
+
+    fn update(self, step: &Step<'_>) -> Self {
+        (self.0.update(step), self.1.update(step))
+    }
 }
 
 impl<A: Fold, B: Fold> Fold for (A, B) {
+    fn refusal(&self) -> Option<String> {
+        self.0.refusal().or_else(|| self.1.refusal())
+    }
+
     fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
         self.1.fold_matrix(at, leaf, self.0.fold_matrix(at, leaf, value))
     }
@@ -73,9 +160,12 @@ impl<A: Fold, B: Fold> Fold for (A, B) {
 /// is keeping it.
 ///
 /// # Errors
-/// [`Error::Misfit`] with the sites the backbone does not have; [`Error::NotFinite`] if a merged weight is not
+/// [`Error::CannotMerge`] for a method that is none for this; [`Error::Misfit`] with the sites the backbone does not have; [`Error::NotFinite`] if a merged weight is not
 /// a number.
 pub fn merge<M: Module, P: Fold>(backbone: M, method: &P) -> Result<M> {
+    if let Some(reason) = method.refusal() {
+        return Err(Error::CannotMerge { method: method.kind(), reason });
+    }
     let mut merger = Merger { method, sites: method.sites(), seen: Vec::new(), path: Vec::new(), error: None };
     let merged = backbone.map(&mut merger);
     if let Some(error) = merger.error {

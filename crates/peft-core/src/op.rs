@@ -8,6 +8,7 @@ use burn::prelude::*;
 use burn::tensor::module::{embedding, layer_norm, linear};
 
 use crate::hooks::Hooks;
+use crate::nn::LayerNorm;
 use crate::site::Site;
 
 /// A linear layer about to run: `y = xW + b`.
@@ -154,5 +155,67 @@ pub struct Sublayer<'a> {
     /// What will be added to it, `[batch, seq, d_model]`.
     pub residual: &'a Tensor<3>,
     /// The normalisation that follows, in a post-norm model.
-    pub norm: Option<&'a crate::nn::LayerNorm>,
+    pub norm: Option<&'a LayerNorm>,
+    hooks: &'a dyn Hooks,
+}
+
+impl<'a> Sublayer<'a> {
+    /// The end of a block whose normalisation runs under `hooks`: those in force in the whole model.
+    pub fn new(
+        site: &'a Site,
+        output: &'a Tensor<3>,
+        residual: &'a Tensor<3>,
+        norm: Option<&'a LayerNorm>,
+        hooks: &'a dyn Hooks,
+    ) -> Self {
+        Self { site, output, residual, norm, hooks }
+    }
+
+    /// The normalisation that follows, applied to `x` as the hooks in force have it; `x` itself in a pre-norm model.
+    pub fn normalise(&self, x: Tensor<3>) -> Tensor<3> {
+        self.norm.map_or(x.clone(), |norm| norm.forward(x, self.hooks))
+    }
+
+    /// Runs the hooks on the block's output, then the sum and the normalisation: what a model does here.
+    pub fn finish(&self) -> Tensor<3> {
+        let h = self.hooks.sublayer(self, self.output.clone());
+        self.hooks.add_norm(
+            AddNormOp { site: self.site, residual: self.residual, norm: self.norm, hooks: self.hooks, inner: None },
+            h,
+        )
+    }
+
+    /// The same place for some of the rows, under their own hooks.
+    pub(crate) fn with<'b>(
+        &'b self,
+        output: &'b Tensor<3>,
+        residual: &'b Tensor<3>,
+        hooks: &'b dyn Hooks,
+    ) -> Sublayer<'b> {
+        Sublayer { site: self.site, output, residual, norm: self.norm, hooks }
+    }
+}
+
+/// The sum of a sublayer's output and its residual about to be taken, and normalised in a post-norm model.
+#[derive(Clone)]
+pub struct AddNormOp<'a> {
+    /// Where it stands: the site of the sublayer.
+    pub site: &'a Site,
+    /// `[batch, seq, d_model]`.
+    pub residual: &'a Tensor<3>,
+    /// The normalisation that follows, in a post-norm model.
+    pub norm: Option<&'a LayerNorm>,
+    pub(crate) hooks: &'a dyn Hooks,
+    pub(crate) inner: Option<&'a dyn Hooks>,
+}
+
+impl AddNormOp<'_> {
+    /// Runs it, inner hooks included: `norm(h + residual)`.
+    pub fn run(self, h: Tensor<3>) -> Tensor<3> {
+        if let Some(hooks) = self.inner {
+            return hooks.add_norm(Self { inner: None, ..self }, h);
+        }
+        let sum = h + self.residual.clone();
+        self.norm.map_or(sum.clone(), |norm| norm.forward(sum, self.hooks))
+    }
 }

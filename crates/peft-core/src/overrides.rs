@@ -60,11 +60,11 @@ impl Overrides {
         for (site, slots) in self.index.iter() {
             if let Some(i) = slots.matrix {
                 let transposed = matches!(slots.kind, Some(SiteKind::Linear { .. }));
-                stored.push(Stored { id: self.matrices[i].id, key: key(site, "weight"), transposed });
+                stored.push(Stored { transposed, ..Stored::new(self.matrices[i].id, key(site, "weight")) });
             }
             for (slot, leaf) in [(slots.weight, "weight"), (slots.bias, "bias")] {
                 if let Some(i) = slot {
-                    stored.push(Stored { id: self.vectors[i].id, key: key(site, leaf), transposed: false });
+                    stored.push(Stored::new(self.vectors[i].id, key(site, leaf)));
                 }
             }
         }

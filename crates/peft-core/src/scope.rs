@@ -72,10 +72,19 @@ impl Scope {
         LayerNorm::new(at.site(SiteKind::Norm { d_model, bias: true }), d_model, epsilon, at.device())
     }
 
-    /// An embedding table in the field `name`.
+    /// A table of anything but tokens in the field `name`.
     pub fn embedding(&self, name: impl fmt::Display, rows: usize, d_model: usize) -> Embedding {
+        self.table(name, rows, d_model, false)
+    }
+
+    /// The table of token embeddings in the field `name`.
+    pub fn vocabulary(&self, name: impl fmt::Display, rows: usize, d_model: usize) -> Embedding {
+        self.table(name, rows, d_model, true)
+    }
+
+    fn table(&self, name: impl fmt::Display, rows: usize, d_model: usize, vocabulary: bool) -> Embedding {
         let at = self.pp(name);
-        Embedding::new(at.site(SiteKind::Embedding { rows, d_model }), rows, d_model, at.device())
+        Embedding::new(at.site(SiteKind::Embedding { rows, d_model, vocabulary }), rows, d_model, at.device())
     }
 
     /// The sites registered so far, in order. Call it when the model is built.

@@ -102,6 +102,8 @@ pub enum SiteKind {
         rows: usize,
         /// Their width.
         d_model: usize,
+        /// Whether the indices are token ids: the vocabulary, as opposed to positions or segments.
+        vocabulary: bool,
     },
     /// The output of an attention or feed-forward block, before its residual is added.
     Sublayer {
@@ -146,6 +148,11 @@ impl Sites {
     /// The entry whose module path is `path`.
     pub fn by_path(&self, path: &str) -> Option<&SiteEntry> {
         self.0.iter().find(|entry| entry.site.path() == path)
+    }
+
+    /// The table of token embeddings.
+    pub fn vocabulary(&self) -> Option<&SiteEntry> {
+        self.0.iter().find(|entry| matches!(entry.kind, SiteKind::Embedding { vocabulary: true, .. }))
     }
 
     /// The linear sites with their `[d_in, d_out]`.

@@ -15,8 +15,19 @@ use crate::method::{Method, Stored};
 /// Tensors by their name in a file.
 pub type Tensors = BTreeMap<String, TensorData>;
 
-/// The parameters of `method` as an adapter file holds them.
+/// What an adapter file holds of `method`: its shipped parameters, and what is computed from the others.
 pub fn export<P: Method>(method: &P) -> Tensors {
+    let mut out = values(method, |stored| stored.shipped);
+    out.extend(method.computed().into_iter().map(|(key, tensor)| (key, tensor.into_data())));
+    out
+}
+
+/// All parameters of `method` by name, those that files leave out included.
+pub fn parameters<P: Method>(method: &P) -> Tensors {
+    values(method, |_| true)
+}
+
+fn values<P: Method>(method: &P, wanted: fn(&Stored) -> bool) -> Tensors {
     struct Visit {
         stored: HashMap<ParamId, Stored>,
         out: Tensors,
@@ -29,6 +40,7 @@ pub fn export<P: Method>(method: &P) -> Tensors {
         }
     }
     let mut visit = Visit { stored: by_id(method), out: Tensors::new() };
+    visit.stored.retain(|_, stored| wanted(stored));
     method.visit(&mut visit);
     visit.out
 }
@@ -54,7 +66,7 @@ pub fn export_gradients<P: Method>(method: &P, gradients: &Gradients) -> Tensors
     visit.out
 }
 
-/// `method` with its parameters set from `tensors` (names without `base_model.model.`), in f32.
+/// `method` with every parameter set from `tensors`, by name, in f32.
 ///
 /// # Errors
 /// [`Error::Misfit`] naming every missing, unexpected and mis-shaped tensor.

@@ -98,12 +98,30 @@ pub struct Prompt {
     pub embeddings: Tensor<3>,
     /// Which positions are in use.
     pub spans: Spans,
+    /// Which rows are pooled at their text's first position (`[CLS]`) instead of at their first virtual token.
+    pub pooled_at_text: Vec<bool>,
 }
 
 impl Prompt {
-    /// This prompt, and `next` behind it.
+    /// The same virtual tokens, `[n, d_model]`, on each of `rows` rows.
+    pub fn shared(tokens: Tensor<2>, rows: usize, pooled_at_text: bool) -> Self {
+        let n = tokens.dims()[0];
+        let embeddings = tokens.unsqueeze_dim::<3>(0).repeat_dim(0, rows);
+        Self { embeddings, spans: Spans::uniform(n, rows), pooled_at_text: vec![pooled_at_text; rows] }
+    }
+
+    /// This prompt, and `next` behind it. A row is pooled where `next` says.
     pub fn then(self, next: Self) -> Self {
-        Self { embeddings: Tensor::cat(vec![self.embeddings, next.embeddings], 1), spans: self.spans.then(next.spans) }
+        Self {
+            embeddings: Tensor::cat(vec![self.embeddings, next.embeddings], 1),
+            spans: self.spans.then(next.spans),
+            pooled_at_text: next.pooled_at_text,
+        }
+    }
+
+    /// The position at which `row` is pooled.
+    pub fn pooled_at(&self, row: usize) -> usize {
+        if self.pooled_at_text[row] { self.spans.width() } else { self.spans.first(row) }
     }
 }
 

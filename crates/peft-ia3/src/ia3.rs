@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::Distribution;
+use peft_core::file::key;
 use peft_core::targets::Selection;
 use peft_core::{Backbone, Error, Fold, Hooks, LinearOp, Method, Result, Site, SiteKind, Stored};
 
@@ -71,7 +72,7 @@ impl Ia3Config {
             let reason = format!("`{}` is not among the target_modules; name it there too", stray.site);
             return Err(Error::config("feedforward_modules", reason));
         }
-        let device = backbone.devices().into_iter().next().unwrap_or_default();
+        let device = backbone.device();
         let mut index = HashMap::new();
         let mut vectors = Vec::with_capacity(chosen.len());
         for entry in chosen {
@@ -119,11 +120,7 @@ impl Method for Ia3 {
     }
 
     fn stored(&self) -> Vec<Stored> {
-        let stored = |(site, (i, _)): (&Site, &(usize, Side))| Stored {
-            id: self.vectors[*i].id,
-            key: format!("{}.ia3_l", site.name()),
-            transposed: false,
-        };
+        let stored = |(site, (i, _)): (&Site, &(usize, Side))| Stored::new(self.vectors[*i].id, key(site, "ia3_l"));
         self.index.iter().map(stored).collect()
     }
 }

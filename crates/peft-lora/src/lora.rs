@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::module::linear;
+use peft_core::file::key;
 use peft_core::targets::{Selection, check_pattern, first_match};
 use peft_core::{
     Backbone, Dropout, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Stored,
@@ -75,7 +76,7 @@ impl LoraConfig {
             check_pattern("rank_pattern", self.rank_pattern.keys(), &names)?;
             check_pattern("alpha_pattern", self.alpha_pattern.keys(), &names)?;
         }
-        let device = backbone.devices().into_iter().next().unwrap_or_default();
+        let device = backbone.device();
         let mut index = HashMap::new();
         let mut factors = Vec::with_capacity(chosen.len());
         for entry in chosen {
@@ -158,13 +159,13 @@ impl Method for Lora {
 
     fn stored(&self) -> Vec<Stored> {
         let mut stored = self.biases.stored(|site, leaf| match self.index.contains_key(site) {
-            true => format!("{}.base_layer.{leaf}", site.name()),
-            false => format!("{}.{leaf}", site.name()),
+            true => key(site, &format!("base_layer.{leaf}")),
+            false => key(site, leaf),
         });
         for (site, &i) in self.index.iter() {
             let LoraFactors { a, b, .. } = &self.factors[i];
-            stored.push(Stored { id: a.id, key: format!("{}.lora_A.weight", site.name()), transposed: true });
-            stored.push(Stored { id: b.id, key: format!("{}.lora_B.weight", site.name()), transposed: true });
+            stored.push(Stored::new(a.id, key(site, "lora_A.weight")).transposed());
+            stored.push(Stored::new(b.id, key(site, "lora_B.weight")).transposed());
         }
         stored
     }

@@ -2,8 +2,11 @@
 
 use burn::module::Module;
 use burn::prelude::*;
+use peft_core::file::key;
 use peft_core::nn::Linear;
-use peft_core::{Backbone, Hooks, Identity, Method, Scope, Sites, merge};
+use peft_core::targets::Targets;
+use peft_core::{Backbone, Hooks, Identity, Method, Scope, Site, Sites, merge};
+use peft_testing::{Case, Mini};
 use rstest::rstest;
 
 use crate::{Bias, Init, Lora, LoraConfig};
@@ -43,6 +46,35 @@ fn init(config: LoraConfig, device: &Device) -> (Pair, Lora) {
     let lora = config.with_target_modules(["up", "down"]).init(&pair).unwrap();
     (pair, lora)
 }
+
+fn case(init: fn(&Mini) -> Lora) -> Case<Lora> {
+    Case { init, init_for_loading: init, starts_as_base: true }
+}
+
+fn plain(mini: &Mini) -> Lora {
+    LoraConfig::new(2).with_target_modules(["query", "value"]).init(mini).unwrap()
+}
+
+fn everywhere(mini: &Mini) -> Lora {
+    LoraConfig { use_rslora: true, target_modules: Some(Targets::Pattern("all-linear".into())), ..LoraConfig::new(3) }
+        .init(mini)
+        .unwrap()
+}
+
+fn with_biases(mini: &Mini) -> Lora {
+    LoraConfig::new(2).with_target_modules(["up"]).with_bias(Bias::All).init(mini).unwrap()
+}
+
+peft_testing::laws!(Lora {
+    plain => case(plain),
+    everywhere => case(everywhere),
+    biases => case(with_biases),
+});
+peft_testing::merging_laws!(Lora {
+    plain => case(plain),
+    everywhere => case(everywhere),
+    biases => case(with_biases),
+});
 
 #[rstest]
 #[case::standard(Init::Standard(true), true)]
@@ -94,8 +126,8 @@ fn biases_are_stored_where_they_are_trained(#[case] bias: Bias, #[case] tensors:
     let (_, lora) = init(LoraConfig::new(2).with_bias(bias), &Device::flex());
     let keys: Vec<String> = lora.stored().into_iter().map(|stored| stored.key).collect();
     assert_eq!(keys.len(), tensors, "{keys:?}");
-    assert_eq!(keys.contains(&"up.base_layer.bias".to_string()), bias != Bias::None);
-    assert!(keys.contains(&"down.lora_A.weight".to_string()));
+    assert_eq!(keys.contains(&key(&Site::new("up", "up"), "base_layer.bias")), bias != Bias::None);
+    assert!(keys.contains(&key(&Site::new("down", "down"), "lora_A.weight")));
 }
 
 #[test]

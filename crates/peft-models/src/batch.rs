@@ -1,6 +1,9 @@
 //! What a model reads: a batch of token ids.
 
+use std::sync::Arc;
+
 use burn::prelude::*;
+use peft_core::BatchRows;
 
 /// Token ids of several texts, padded to one length.
 #[derive(Clone, Debug)]
@@ -11,6 +14,8 @@ pub struct Batch {
     pub attention_mask: Tensor<2, Int>,
     /// The segment of each token, `[batch, seq]`.
     pub token_type_ids: Tensor<2, Int>,
+    /// The task of each text, where several are trained at once.
+    pub task_ids: Option<Arc<[usize]>>,
 }
 
 impl Batch {
@@ -21,11 +26,23 @@ impl Batch {
     pub fn new(ids: Vec<i64>, types: Vec<i64>, mask: Vec<i64>, rows: usize, device: &Device) -> Self {
         let width = ids.len() / rows.max(1);
         let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [rows, width]), device);
-        Self { input_ids: tensor(ids), attention_mask: tensor(mask), token_type_ids: tensor(types) }
+        Self { input_ids: tensor(ids), attention_mask: tensor(mask), token_type_ids: tensor(types), task_ids: None }
     }
 
-    /// Number of texts.
-    pub fn rows(&self) -> usize {
-        self.input_ids.dims()[0]
+    /// The same texts, each of the task at its place in `tasks`.
+    ///
+    /// # Panics
+    /// If there are not as many tasks as texts.
+    pub fn with_tasks(self, tasks: Vec<usize>) -> Self {
+        assert_eq!(tasks.len(), self.input_ids.dims()[0], "a task for each text");
+        Self { task_ids: Some(tasks.into()), ..self }
+    }
+
+    /// Its texts as rows.
+    pub fn rows(&self) -> BatchRows {
+        match &self.task_ids {
+            Some(tasks) => BatchRows::of_tasks(tasks.clone()),
+            None => BatchRows::new(self.input_ids.dims()[0]),
+        }
     }
 }

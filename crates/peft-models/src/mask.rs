@@ -1,10 +1,11 @@
 //! What attention may not look at.
 
 use burn::prelude::*;
-use peft_core::Spans;
+use peft_core::{BatchRows, Spans};
 
 /// The mask of a batch, made once per forward pass and extended where a layer has a prefix.
 pub(crate) struct AttentionMask {
+    rows: BatchRows,
     /// `[batch, seq]`, one where attention may look.
     visible: Tensor<2, Int>,
     /// `[batch, 1, 1, prefix + seq]`, true where it may not, for the prefix it was last made for.
@@ -13,8 +14,13 @@ pub(crate) struct AttentionMask {
 
 impl AttentionMask {
     /// From `[batch, seq]`, one where a token is.
-    pub(crate) fn new(visible: Tensor<2, Int>) -> Self {
-        Self { visible, made: None }
+    pub(crate) fn new(visible: Tensor<2, Int>, rows: BatchRows) -> Self {
+        Self { rows, visible, made: None }
+    }
+
+    /// The rows it is the mask of.
+    pub(crate) fn rows(&self) -> &BatchRows {
+        &self.rows
     }
 
     /// Sets what may not be looked at to the lowest finite value, as the reference does: a row that sees

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use burn::data::dataloader::{DataLoader, Progress};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 use burn::train::metric::store::Split;
@@ -17,7 +18,7 @@ use burn::train::{
     EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy,
     SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
-use peft_core::{Adapter, Method};
+use peft_core::{Adapter, Method, Step};
 use peft_models::SequenceClassifier;
 use serde_json::{Map, json};
 
@@ -194,7 +195,7 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
             return Err(Error::Diverged { step });
         }
         self.learner.lr_step();
-        self.learner.optimizer_step(grads);
+        self.optimize(grads, step);
         self.state.step = step;
         let tokens: usize = scored.iter().map(|s| s.tokens).sum();
         self.state.tokens += tokens as u64;
@@ -239,6 +240,20 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
         Ok(())
     }
 
+    /// Changes the weights, and lets the method change itself where it does so in training.
+    fn optimize(&mut self, grads: GradientsParams, number: usize) {
+        if !self.learner.model().adapter.updates() {
+            return self.learner.optimizer_step(grads);
+        }
+        let gradients = copy_of(&self.learner.model().adapter, &grads);
+        self.learner.optimizer_step(grads);
+        let adapter = self.learner.model().adapter;
+        let step = Step { number, total: self.by.total_steps, gradients: &gradients };
+        let updated = Trainee { adapter: adapter.update(&step), ..self.learner.model() };
+        // A learner takes a model only as a record; the frozen base is in none.
+        self.learner.load_model(updated.into_record());
+    }
+
     /// Measures the adapter on the validation rows.
     fn evaluate(&mut self, last: bool) -> Result<()> {
         let round = self.state.rounds.len() + 1;
@@ -246,7 +261,7 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
         components.interrupter.fail_on_error(components.processor.process_train(LearnerEvent::EndSplit(round)));
         let start = LearnerEvent::StartSplit { epoch_number: round, total_items: self.valid.num_items() };
         components.interrupter.fail_on_error(components.processor.process_valid(start));
-        let model = burn::module::Module::valid(&self.learner.model());
+        let model = self.learner.model().valid();
         let valid = self.valid.clone();
         let mut items = valid.iter();
         let mut iteration = 0;
@@ -357,4 +372,22 @@ impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
     fn interrupted(&self) -> bool {
         self.components.interrupter.should_stop() && !self.state.finished
     }
+}
+
+/// The gradients of `module`'s parameters: an optimizer takes them with it.
+fn copy_of<M: Module>(module: &M, grads: &GradientsParams) -> GradientsParams {
+    struct Copy<'a> {
+        from: &'a GradientsParams,
+        to: GradientsParams,
+    }
+    impl ModuleVisitor for Copy<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.from.get::<D>(param.id) {
+                self.to.register(param.id, gradient);
+            }
+        }
+    }
+    let mut copy = Copy { from: grads, to: GradientsParams::new() };
+    module.visit(&mut copy);
+    copy.to
 }

@@ -51,7 +51,11 @@ impl<M: SequenceClassifier, P: Method> TrainStep for Trainee<M, P> {
         // Dropout draws from the device's generator. Seeded anew for each batch, it need not be saved to resume.
         item.batch.input_ids.device().seed(item.seed);
         let (loss, scored) = self.score(item);
-        TrainOutput::new(self, loss.mean().backward(), scored)
+        let loss = match self.adapter.penalty() {
+            Some(penalty) => loss.mean() + penalty,
+            None => loss.mean(),
+        };
+        TrainOutput::new(self, loss.backward(), scored)
     }
 }
 

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::targets::Targets;
 use peft_core::{
-    Backbone, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site, Spans, Stored,
-    Sublayer,
+    AddNormOp, Backbone, BatchRows, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site,
+    Spans, Step, Stored, Sublayer,
 };
 #[cfg(feature = "ia3")]
 use peft_ia3::{Ia3, Ia3Config};
@@ -160,13 +160,16 @@ impl Hooks for AnyMethod {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         each!(self, method => method.sublayer(at, h))
     }
-    fn prefix_spans(&self, at: &Site, rows: usize) -> Spans {
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        each!(self, method => method.add_norm(op, h))
+    }
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         each!(self, method => method.prefix_spans(at, rows))
     }
-    fn prefix(&self, at: &Site, rows: usize) -> Option<KeyValue> {
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
         each!(self, method => method.prefix(at, rows))
     }
-    fn prompt(&self, at: &Site, rows: usize) -> Option<Prompt> {
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         each!(self, method => method.prompt(at, rows))
     }
 }
@@ -180,6 +183,26 @@ impl Method for AnyMethod {
     }
     fn stored(&self) -> Vec<Stored> {
         each!(self, method => method.stored())
+    }
+    fn computed(&self) -> Vec<(String, Tensor<2>)> {
+        each!(self, method => method.computed())
+    }
+    fn saved_key(&self, site: &Site, leaf: &str) -> String {
+        each!(self, method => method.saved_key(site, leaf))
+    }
+    fn penalty(&self) -> Option<Tensor<1>> {
+        each!(self, method => method.penalty())
+    }
+    fn updates(&self) -> bool {
+        each!(self, method => method.updates())
+    }
+    fn update(self, step: &Step<'_>) -> Self {
+        match self {
+            #[cfg(feature = "ia3")]
+            Self::Ia3(method) => Self::Ia3(method.update(step)),
+            #[cfg(feature = "lora")]
+            Self::Lora(method) => Self::Lora(method.update(step)),
+        }
     }
 }
 

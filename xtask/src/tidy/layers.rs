@@ -12,12 +12,14 @@ struct Layer {
     tests_may: &'static [&'static str],
 }
 
-const METHODS: [&str; 6] = ["peft-lora", "peft-adapter", "peft-prefix", "peft-prompt", "peft-ptuning", "peft-ia3"];
+const METHODS: [&str; 7] =
+    ["peft-lora", "peft-adapter", "peft-prefix", "peft-prompt", "peft-ptuning", "peft-ia3", "peft-select"];
 
-const LAYERS: [Layer; 4] = [
+const LAYERS: [Layer; 5] = [
     Layer { name: "peft-core", may: &[], tests_may: &[] },
     Layer { name: "peft-data", may: &[], tests_may: &[] },
     Layer { name: "peft-models", may: &["peft-core"], tests_may: &[] },
+    Layer { name: "peft-testing", may: &["peft-core"], tests_may: &[] },
     // A trainer takes any method, and its tests have to train one.
     Layer { name: "peft-trainer", may: &["peft-core", "peft-models", "peft-data"], tests_may: &METHODS },
 ];
@@ -43,7 +45,7 @@ fn allowed(package: &Package) -> Option<(Vec<&'static str>, &'static [&'static s
         return Some((layer.may.to_vec(), layer.tests_may));
     }
     match name {
-        name if is_method(name) => Some((vec!["peft-core"], &[])),
+        name if is_method(name) => Some((vec!["peft-core"], &["peft-testing"])),
         "peft" => Some(([&METHODS[..], &["peft-core", "peft-models"]].concat(), &[])),
         "peft-cli" => None,
         _ if package.folder == "examples" || package.folder == "tests" => None,

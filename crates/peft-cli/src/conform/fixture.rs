@@ -63,10 +63,9 @@ impl Fixture {
     }
 }
 
-/// A parameter's name in the reference's memory as the name its tensor has in a file, without the path of the
-/// wrapped model: the adapter's name and the wrapper of saved modules are no part of it.
+/// A parameter's name in the reference's memory as the name its tensor has in a file: the adapter's name and the
+/// wrapper of saved modules are no part of it.
 fn file_name(name: &str) -> String {
-    let name = name.strip_prefix("base_model.model.").unwrap_or(name);
     let name = name.strip_suffix(".default").unwrap_or(name);
     name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
 }
@@ -88,9 +87,9 @@ mod tests {
 
     #[test]
     fn names_in_memory_become_names_in_files() {
-        assert_eq!(file_name("base_model.model.a.lora_A.default.weight"), "a.lora_A.weight");
-        assert_eq!(file_name("base_model.model.classifier.modules_to_save.default.bias"), "classifier.bias");
-        assert_eq!(file_name("base_model.model.a.base_layer.bias"), "a.base_layer.bias");
-        assert_eq!(file_name("base_model.model.a.ia3_l.default"), "a.ia3_l");
+        assert_eq!(file_name("base_model.model.a.lora_A.default.weight"), "base_model.model.a.lora_A.weight");
+        assert_eq!(file_name("base_model.classifier.modules_to_save.default.bias"), "base_model.classifier.bias");
+        assert_eq!(file_name("base_model.model.a.base_layer.bias"), "base_model.model.a.base_layer.bias");
+        assert_eq!(file_name("base_model.model.a.ia3_l.default"), "base_model.model.a.ia3_l");
     }
 }

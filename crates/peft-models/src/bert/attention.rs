@@ -56,13 +56,14 @@ impl BertAttention {
 
 impl BertSelfAttention {
     fn forward(&self, x: &Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
-        let [rows, seq, hidden] = x.dims();
+        let [batch, seq, hidden] = x.dims();
         let d_head = hidden / self.n_heads;
-        let heads =
-            |layer: &Linear| layer.forward(x.clone(), hooks).reshape([rows, seq, self.n_heads, d_head]).swap_dims(1, 2);
+        let heads = |layer: &Linear| {
+            layer.forward(x.clone(), hooks).reshape([batch, seq, self.n_heads, d_head]).swap_dims(1, 2)
+        };
         let (q, mut k, mut v) = (heads(&self.query), heads(&self.key), heads(&self.value));
-        let spans = hooks.prefix_spans(&self.site, rows);
-        if let Some(prefix) = hooks.prefix(&self.site, rows) {
+        let spans = hooks.prefix_spans(&self.site, mask.rows());
+        if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
             k = Tensor::cat(vec![prefix.key, k], 2);
             v = Tensor::cat(vec![prefix.value, v], 2);
         }
@@ -70,7 +71,7 @@ impl BertSelfAttention {
         let scores = (q / (d_head as f64).sqrt()).matmul(k.transpose());
         let weights = softmax(mask.apply(scores, &spans), 3);
         let context = self.dropout.forward(weights).matmul(v);
-        context.swap_dims(1, 2).reshape([rows, seq, hidden])
+        context.swap_dims(1, 2).reshape([batch, seq, hidden])
     }
 }
 
@@ -97,8 +98,6 @@ impl BertOutputBlock {
     /// `h`: `[batch, seq, d_in]`; `residual` and the result: `[batch, seq, hidden]`.
     pub(super) fn forward(&self, h: Tensor<3>, residual: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         let output = self.dropout.forward(self.dense.forward(h, hooks));
-        let at = Sublayer { site: &self.site, output: &output, residual: &residual, norm: Some(&self.layer_norm) };
-        let h = hooks.sublayer(&at, output.clone());
-        self.layer_norm.forward(h + residual, hooks)
+        Sublayer::new(&self.site, &output, &residual, Some(&self.layer_norm), hooks).finish()
     }
 }

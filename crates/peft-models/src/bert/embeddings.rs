@@ -26,8 +26,10 @@ pub(super) struct Embedded {
     pub(super) hidden: Tensor<3>,
     /// One where attention may look, `[batch, seq]`.
     pub(super) mask: Tensor<2, Int>,
-    /// Virtual tokens in front of the text.
-    pub(super) prompt: Spans,
+    /// Virtual tokens in front of the text, used or not.
+    pub(super) virtual_tokens: usize,
+    /// The position at which each row is pooled.
+    pub(super) pooled: Vec<usize>,
 }
 
 impl BertEmbeddings {
@@ -35,7 +37,7 @@ impl BertEmbeddings {
         let h = config.hidden_size;
         Self {
             input: scope.site(SiteKind::Input { d_model: h }),
-            word_embeddings: scope.embedding("word_embeddings", config.vocab_size, h),
+            word_embeddings: scope.vocabulary("word_embeddings", config.vocab_size, h),
             position_embeddings: scope.embedding("position_embeddings", config.max_position_embeddings, h),
             token_type_embeddings: scope.embedding("token_type_embeddings", config.type_vocab_size, h),
             layer_norm: scope.layer_norm("layer_norm", h, config.layer_norm_eps),
@@ -45,24 +47,25 @@ impl BertEmbeddings {
 
     /// Embeds a batch. `prefix` shifts the positions by as many as it has on a row, as the reference does.
     pub(super) fn forward(&self, batch: &Batch, prefix: &Spans, hooks: &dyn Hooks) -> Embedded {
-        let [rows, text] = batch.input_ids.dims();
+        let (rows, [count, text]) = (batch.rows(), batch.input_ids.dims());
         let device = batch.input_ids.device();
         let mut hidden = self.word_embeddings.forward(batch.input_ids.clone(), hooks);
         let mut mask = batch.attention_mask.clone();
         let mut types = batch.token_type_ids.clone();
-        let mut spans = Spans::none();
-        if let Some(prompt) = hooks.prompt(&self.input, rows) {
+        let (mut spans, mut pooled) = (Spans::none(), vec![0; count]);
+        if let Some(prompt) = hooks.prompt(&self.input, &rows) {
             let width = prompt.spans.width();
+            pooled = (0..count).map(|row| prompt.pooled_at(row)).collect();
             hidden = Tensor::cat(vec![prompt.embeddings, hidden], 1);
-            mask = Tensor::cat(vec![prompt.spans.mask(rows, &device), mask], 1);
-            types = Tensor::cat(vec![Tensor::zeros([rows, width], &device), types], 1);
+            mask = Tensor::cat(vec![prompt.spans.mask(count, &device), mask], 1);
+            types = Tensor::cat(vec![Tensor::zeros([count, width], &device), types], 1);
             spans = prompt.spans;
         }
-        let positions = positions(rows, text, prefix, &spans, &device);
+        let positions = positions(count, text, prefix, &spans, &device);
         let position = self.position_embeddings.forward(positions, hooks);
         let segment = self.token_type_embeddings.forward(types, hooks);
         let hidden = self.layer_norm.forward(hidden + position + segment, hooks);
-        Embedded { hidden: self.dropout.forward(hidden), mask, prompt: spans }
+        Embedded { hidden: self.dropout.forward(hidden), mask, virtual_tokens: spans.width(), pooled }
     }
 }
 

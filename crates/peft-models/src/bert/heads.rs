@@ -104,9 +104,7 @@ impl BertForMaskedLm {
     /// Scores `[batch, seq, vocabulary]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         let output = self.bert.forward(batch, hooks);
-        let virtual_tokens = output.prompt.width();
-        let text = output.hidden.dims()[1] - virtual_tokens;
-        let hidden = output.hidden.narrow(1, virtual_tokens, text);
+        let hidden = output.text();
         let Predictions { transform, decoder } = &self.cls.predictions;
         let h = transform.activation.forward(transform.dense.forward(hidden, hooks));
         decoder.forward(transform.layer_norm.forward(h, hooks), hooks)

@@ -28,8 +28,18 @@ struct BertPooler {
 pub struct BertOutput {
     /// The last layer's states, `[batch, seq, hidden]`; `seq` counts virtual tokens.
     pub hidden: Tensor<3>,
-    /// Virtual tokens in front of the text.
-    pub prompt: Spans,
+    /// Virtual tokens in front of the text, used or not.
+    pub virtual_tokens: usize,
+    /// The position at which each row is pooled.
+    pub pooled: Vec<usize>,
+}
+
+impl BertOutput {
+    /// The states of the text's positions alone, `[batch, text, hidden]`.
+    pub fn text(self) -> Tensor<3> {
+        let text = self.hidden.dims()[1] - self.virtual_tokens;
+        self.hidden.narrow(1, self.virtual_tokens, text)
+    }
 }
 
 impl BertModel {
@@ -46,16 +56,16 @@ impl BertModel {
     /// Runs the encoder on a batch of `[batch, seq]` token ids under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> BertOutput {
         let rows = batch.rows();
-        let prefix = self.encoder.first_prefix_site().map_or(Spans::none(), |site| hooks.prefix_spans(site, rows));
+        let prefix = self.encoder.first_prefix_site().map_or(Spans::none(), |site| hooks.prefix_spans(site, &rows));
         let embedded = self.embeddings.forward(batch, &prefix, hooks);
-        let mut mask = AttentionMask::new(embedded.mask);
+        let mut mask = AttentionMask::new(embedded.mask, rows);
         let hidden = self.encoder.forward(embedded.hidden, &mut mask, hooks);
-        BertOutput { hidden, prompt: embedded.prompt }
+        BertOutput { hidden, virtual_tokens: embedded.virtual_tokens, pooled: embedded.pooled }
     }
 
     /// The pooled first position, `[batch, 1, hidden]`: a linear map and tanh.
     ///
-    /// Under a prompt the first position is the first virtual token in use, as in the reference.
+    /// Under a prompt that is the first virtual token in use, as in the reference, or `[CLS]`: the prompt says which.
     ///
     /// # Panics
     /// If the model was built without a pooler.
@@ -65,14 +75,16 @@ impl BertModel {
     }
 }
 
-/// The state at each row's first position in use, `[batch, 1, hidden]`.
+/// The state at the position each row is pooled at, `[batch, 1, hidden]`.
 fn first(output: BertOutput) -> Tensor<3> {
-    let BertOutput { hidden, prompt } = output;
+    let BertOutput { hidden, pooled, .. } = output;
     let [rows, _, width] = hidden.dims();
-    let at: Vec<i32> = (0..rows).map(|row| prompt.first(row) as i32).collect();
-    if at.iter().all(|&position| position == 0) {
-        return hidden.narrow(1, 0, 1);
+    if let Some(&at) = pooled.first()
+        && pooled.iter().all(|&position| position == at)
+    {
+        return hidden.narrow(1, at, 1);
     }
+    let at: Vec<i32> = pooled.into_iter().map(|position| position as i32).collect();
     let at = Tensor::<3, Int>::from_data(TensorData::new(at, [rows, 1, 1]), &hidden.device());
     hidden.gather(1, at.repeat_dim(2, width))
 }
