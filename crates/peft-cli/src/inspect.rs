@@ -118,7 +118,7 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     match AnyConfig::from_json(file.config.clone()) {
         Ok(config) => {
             say!("settings   {}", settings(&config)?)?;
-            say!("targets    {}", list(config.target_modules()))?;
+            say!("targets    {}", list(config.target_modules().as_ref()))?;
             say!("saved      {}", config.modules_to_save().join(", "))?;
         }
         Err(Unsupported::Method(kind)) => say!("settings   {kind} is not a method of this version")?,

@@ -1,4 +1,6 @@
 //! The one place that lists every method: for programs that choose one at run time.
+//!
+//! A new method is a line at the end of this file. What each line gives is written once, in the macro above it.
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -7,33 +9,7 @@ use peft_core::{
     AddNormOp, Backbone, BatchRows, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site,
     Spans, Step, Stored, Sublayer,
 };
-#[cfg(feature = "ia3")]
-use peft_ia3::{Ia3, Ia3Config};
-#[cfg(feature = "lora")]
-use peft_lora::{Lora, LoraConfig};
 use serde_json::{Map, Value};
-
-/// A method known at run time only.
-#[derive(Module, Debug)]
-pub enum AnyMethod {
-    /// Learned rescaling.
-    #[cfg(feature = "ia3")]
-    Ia3(Ia3),
-    /// Low-rank adaptation.
-    #[cfg(feature = "lora")]
-    Lora(Lora),
-}
-
-/// Its configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AnyConfig {
-    /// Learned rescaling.
-    #[cfg(feature = "ia3")]
-    Ia3(Ia3Config),
-    /// Low-rank adaptation.
-    #[cfg(feature = "lora")]
-    Lora(LoraConfig),
-}
 
 /// A `peft_type`, or a field of it, that this build does not have.
 #[derive(Debug)]
@@ -44,54 +20,187 @@ pub enum Unsupported {
     Field(peft_core::Error),
 }
 
-/// Runs `$body` with `$config` bound to the configuration inside.
-macro_rules! each_config {
-    ($any:expr, $config:ident => $body:expr) => {
-        match $any {
-            #[cfg(feature = "ia3")]
-            AnyConfig::Ia3($config) => $body,
-            #[cfg(feature = "lora")]
-            AnyConfig::Lora($config) => $body,
+/// What a method that merges makes of a weight, and what one that does not: nothing.
+macro_rules! fold {
+    (merges, $folded:expr, $value:expr) => {
+        $folded
+    };
+    (stays($_reason:literal), $folded:expr, $value:expr) => {
+        $value
+    };
+}
+
+/// Why a method does not merge.
+macro_rules! refusal {
+    (merges, $method:expr) => {
+        $method.refusal()
+    };
+    (stays($reason:literal), $method:expr) => {{
+        let _ = $method;
+        Some($reason.to_string())
+    }};
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $feature:literal $variant:ident($method:ty, $config:ty) is $kind:literal $merging:ident $(($reason:literal))?;)*) => {
+        /// A method known at run time only.
+        #[derive(Module, Debug)]
+        pub enum AnyMethod {
+            $($(#[$doc])* #[cfg(feature = $feature)] $variant($method),)*
+        }
+
+        /// Its configuration.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum AnyConfig {
+            $($(#[$doc])* #[cfg(feature = $feature)] $variant($config),)*
+        }
+
+        /// The `peft_type` of every method of this build.
+        pub const KINDS: &[&str] = &[$(#[cfg(feature = $feature)] $kind,)*];
+
+        impl AnyConfig {
+            /// Reads an `adapter_config.json` by its `peft_type`.
+            ///
+            /// # Errors
+            /// [`Unsupported`] for a method or a field value that this build does not compute.
+            pub fn from_json(fields: Map<String, Value>) -> Result<Self, Unsupported> {
+                match fields.get("peft_type").and_then(Value::as_str) {
+                    $(#[cfg(feature = $feature)]
+                    Some($kind) => <$config>::from_json(fields).map(Self::$variant).map_err(Unsupported::Field),)*
+                    Some(other) => Err(Unsupported::Method(other.to_string())),
+                    None => Err(Unsupported::Method("no peft_type".to_string())),
+                }
+            }
+
+            /// The fields of an `adapter_config.json`.
+            pub fn to_json(&self) -> Map<String, Value> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(config) => config.to_json(),)* }
+            }
+
+            /// `peft_type`.
+            pub fn kind(&self) -> &'static str {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(_) => $kind,)* }
+            }
+
+            /// `modules_to_save`.
+            pub fn modules_to_save(&self) -> &[String] {
+                match self {
+                    $(#[cfg(feature = $feature)]
+                    Self::$variant(config) => config.modules_to_save.as_deref().unwrap_or_default(),)*
+                }
+            }
+
+            /// Records fields that change nothing here, for other readers: the task, the base model.
+            pub fn record(&mut self, fields: impl IntoIterator<Item = (&'static str, Value)>) {
+                let other = match self { $(#[cfg(feature = $feature)] Self::$variant(config) => &mut config.other,)* };
+                other.extend(fields.into_iter().map(|(field, value)| (field.to_string(), value)));
+            }
+
+            /// Fields of a newer writer: kept, without effect.
+            pub fn unknown_fields(&self) -> Vec<&str> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(config) => config.unknown_fields().collect(),)* }
+            }
+
+            fn method<M: Backbone>(&self, backbone: &M) -> Result<AnyMethod> {
+                Ok(match self {
+                    $(#[cfg(feature = $feature)] Self::$variant(config) => AnyMethod::$variant(config.init(backbone)?),)*
+                })
+            }
+
+            fn method_for_loading<M: Backbone>(&self, backbone: &M) -> Result<AnyMethod> {
+                Ok(match self {
+                    $(#[cfg(feature = $feature)]
+                    Self::$variant(config) => AnyMethod::$variant(config.init_for_loading(backbone)?),)*
+                })
+            }
+        }
+
+        impl Hooks for AnyMethod {
+            fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.linear(op, x),)* }
+            }
+            fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.norm(op, x),)* }
+            }
+            fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.embedding(op, ids),)* }
+            }
+            fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.sublayer(at, h),)* }
+            }
+            fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.add_norm(op, h),)* }
+            }
+            fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.prefix_spans(at, rows),)* }
+            }
+            fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.prefix(at, rows),)* }
+            }
+            fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.prompt(at, rows),)* }
+            }
+        }
+
+        impl Method for AnyMethod {
+            fn kind(&self) -> &'static str {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.kind(),)* }
+            }
+            fn sites(&self) -> Vec<Site> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.sites(),)* }
+            }
+            fn stored(&self) -> Vec<Stored> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.stored(),)* }
+            }
+            fn computed(&self) -> Vec<(String, Tensor<2>)> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.computed(),)* }
+            }
+            fn saved_key(&self, site: &Site, leaf: &str) -> String {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.saved_key(site, leaf),)* }
+            }
+            fn penalty(&self) -> Option<Tensor<1>> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.penalty(),)* }
+            }
+            fn updates(&self) -> bool {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.updates(),)* }
+            }
+            fn update(self, step: &Step<'_>) -> Self {
+                match self {
+                    $(#[cfg(feature = $feature)] Self::$variant(method) => Self::$variant(method.update(step)),)*
+                }
+            }
+        }
+
+        /// One that does not merge says so when it is tried.
+        impl Fold for AnyMethod {
+            fn refusal(&self) -> Option<String> {
+                match self {
+                    $(#[cfg(feature = $feature)] Self::$variant(method) => refusal!($merging $(($reason))?, method),)*
+                }
+            }
+            fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
+                match self {
+                    $(#[cfg(feature = $feature)]
+                    Self::$variant(_method) => fold!($merging $(($reason))?, _method.fold_matrix(at, leaf, value), value),)*
+                }
+            }
+            fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
+                match self {
+                    $(#[cfg(feature = $feature)]
+                    Self::$variant(_method) => fold!($merging $(($reason))?, _method.fold_vector(at, leaf, value), value),)*
+                }
+            }
         }
     };
 }
 
 impl AnyConfig {
-    /// Reads an `adapter_config.json` by its `peft_type`.
-    ///
-    /// # Errors
-    /// [`Unsupported`] for a method or a field value that this build does not compute.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self, Unsupported> {
-        match fields.get("peft_type").and_then(Value::as_str) {
-            #[cfg(feature = "ia3")]
-            Some("IA3") => Ia3Config::from_json(fields).map(Self::Ia3).map_err(Unsupported::Field),
-            #[cfg(feature = "lora")]
-            Some("LORA") => LoraConfig::from_json(fields).map(Self::Lora).map_err(Unsupported::Field),
-            Some(other) => Err(Unsupported::Method(other.to_string())),
-            None if fields.contains_key("model_class") => {
-                Err(Unsupported::Method("AdapterHub's own layout".to_string()))
-            }
-            None => Err(Unsupported::Method("no peft_type".to_string())),
-        }
-    }
-
-    /// The fields of an `adapter_config.json`.
-    pub fn to_json(&self) -> Map<String, Value> {
-        each_config!(self, config => config.to_json())
-    }
-
     /// A fresh adapter for `backbone`, with the modules it saves whole.
     ///
     /// # Errors
     /// What the method's own `init` refuses, and a module to save that the backbone does not have.
     pub fn init<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
-        let method = match self {
-            #[cfg(feature = "ia3")]
-            Self::Ia3(config) => AnyMethod::Ia3(config.init(backbone)?),
-            #[cfg(feature = "lora")]
-            Self::Lora(config) => AnyMethod::Lora(config.init(backbone)?),
-        };
-        self.with_saved(method, backbone)
+        self.with_saved(self.method(backbone)?, backbone)
     }
 
     /// [`init`](Self::init) for an adapter whose tensors are about to be loaded: names that the backbone does not
@@ -100,117 +209,22 @@ impl AnyConfig {
     /// # Errors
     /// As [`init`](Self::init).
     pub fn init_for_loading<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
-        let method = match self {
-            #[cfg(feature = "ia3")]
-            Self::Ia3(config) => AnyMethod::Ia3(config.init_for_loading(backbone)?),
-            #[cfg(feature = "lora")]
-            Self::Lora(config) => AnyMethod::Lora(config.init_for_loading(backbone)?),
-        };
-        self.with_saved(method, backbone)
+        self.with_saved(self.method_for_loading(backbone)?, backbone)
     }
 
     fn with_saved<M: Backbone>(&self, method: AnyMethod, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
         peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
     }
 
-    /// `target_modules`.
-    pub fn target_modules(&self) -> Option<&Targets> {
-        each_config!(self, config => config.target_modules.as_ref())
-    }
-
-    /// Records fields that change nothing here, for other readers: the task, the base model.
-    pub fn record(&mut self, fields: impl IntoIterator<Item = (&'static str, Value)>) {
-        let other = each_config!(self, config => &mut config.other);
-        other.extend(fields.into_iter().map(|(field, value)| (field.to_string(), value)));
-    }
-
-    /// `modules_to_save`.
-    pub fn modules_to_save(&self) -> &[String] {
-        each_config!(self, config => config.modules_to_save.as_deref().unwrap_or_default())
-    }
-
-    /// Fields of a newer writer: kept, without effect.
-    pub fn unknown_fields(&self) -> Vec<&str> {
-        each_config!(self, config => config.unknown_fields().collect())
+    /// `target_modules`, where the method has such a field and it is set.
+    pub fn target_modules(&self) -> Option<Targets> {
+        serde_json::from_value(self.to_json().remove("target_modules")?).ok()
     }
 }
 
-/// Runs `$body` with `$method` bound to the method inside.
-macro_rules! each {
-    ($any:expr, $method:ident => $body:expr) => {
-        match $any {
-            #[cfg(feature = "ia3")]
-            AnyMethod::Ia3($method) => $body,
-            #[cfg(feature = "lora")]
-            AnyMethod::Lora($method) => $body,
-        }
-    };
-}
-
-impl Hooks for AnyMethod {
-    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        each!(self, method => method.linear(op, x))
-    }
-    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        each!(self, method => method.norm(op, x))
-    }
-    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
-        each!(self, method => method.embedding(op, ids))
-    }
-    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
-        each!(self, method => method.sublayer(at, h))
-    }
-    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
-        each!(self, method => method.add_norm(op, h))
-    }
-    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
-        each!(self, method => method.prefix_spans(at, rows))
-    }
-    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
-        each!(self, method => method.prefix(at, rows))
-    }
-    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
-        each!(self, method => method.prompt(at, rows))
-    }
-}
-
-impl Method for AnyMethod {
-    fn kind(&self) -> &'static str {
-        each!(self, method => method.kind())
-    }
-    fn sites(&self) -> Vec<Site> {
-        each!(self, method => method.sites())
-    }
-    fn stored(&self) -> Vec<Stored> {
-        each!(self, method => method.stored())
-    }
-    fn computed(&self) -> Vec<(String, Tensor<2>)> {
-        each!(self, method => method.computed())
-    }
-    fn saved_key(&self, site: &Site, leaf: &str) -> String {
-        each!(self, method => method.saved_key(site, leaf))
-    }
-    fn penalty(&self) -> Option<Tensor<1>> {
-        each!(self, method => method.penalty())
-    }
-    fn updates(&self) -> bool {
-        each!(self, method => method.updates())
-    }
-    fn update(self, step: &Step<'_>) -> Self {
-        match self {
-            #[cfg(feature = "ia3")]
-            Self::Ia3(method) => Self::Ia3(method.update(step)),
-            #[cfg(feature = "lora")]
-            Self::Lora(method) => Self::Lora(method.update(step)),
-        }
-    }
-}
-
-impl Fold for AnyMethod {
-    fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
-        each!(self, method => method.fold_matrix(at, leaf, value))
-    }
-    fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
-        each!(self, method => method.fold_vector(at, leaf, value))
-    }
+methods! {
+    /// Learned rescaling.
+    "ia3" Ia3(peft_ia3::Ia3, peft_ia3::Ia3Config) is "IA3" merges;
+    /// Low-rank adaptation.
+    "lora" Lora(peft_lora::Lora, peft_lora::LoraConfig) is "LORA" merges;
 }

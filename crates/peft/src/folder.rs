@@ -6,7 +6,7 @@ use peft_core::file::AdapterFile;
 use peft_core::tensors::{export, import};
 use peft_core::{Adapter, Backbone, Error, Result};
 
-use crate::{AnyConfig, AnyMethod, Unsupported};
+use crate::{AnyConfig, AnyMethod, KINDS, Unsupported};
 
 /// Reads the adapter in `folder` and what it is configured to be.
 ///
@@ -17,7 +17,8 @@ pub fn read_adapter(folder: &Path) -> Result<(AnyConfig, AdapterFile)> {
     let file = AdapterFile::read(folder)?;
     let config = AnyConfig::from_json(file.config.clone()).map_err(|unsupported| match unsupported {
         Unsupported::Method(kind) => {
-            Error::config("peft_type", format!("`{kind}` is not a method of this version; it has IA3 and LORA"))
+            let reason = format!("`{kind}` is not a method of this version; it has {}", KINDS.join(", "));
+            Error::config("peft_type", reason)
         }
         Unsupported::Field(error) => error,
     })?;

@@ -4,7 +4,7 @@ mod any;
 mod defaults;
 mod folder;
 
-pub use any::{AnyConfig, AnyMethod, Unsupported};
+pub use any::{AnyConfig, AnyMethod, KINDS, Unsupported};
 pub use defaults::{HEAD_NAMES, default_feedforward, default_targets};
 pub use folder::{load_adapter, read_adapter, save_adapter};
 
