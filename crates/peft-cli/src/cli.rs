@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::options::{DataOptions, TrainOptions};
-use crate::{backend, conform, eval, inspect, predict, train};
+use crate::{adapters, backend, conform, eval, inspect, merge, predict, train};
 
 /// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
 #[derive(Parser)]
@@ -30,6 +30,10 @@ enum Command {
     Predict(PredictArgs),
     /// Say what a model, an adapter or a run holds
     Inspect(InspectArgs),
+    /// Fold an adapter into its base and write the model that results
+    Merge(MergeArgs),
+    /// List the adapters in a folder
+    Adapters(AdaptersArgs),
     /// Compare this program with reference outputs, fixture by fixture
     Conform {
         /// A folder laid out like <model>/<case>/io.safetensors
@@ -112,6 +116,28 @@ pub(crate) struct InspectArgs {
     pub(crate) all: bool,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct MergeArgs {
+    /// A run folder, or the folder of an adapter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// The base model: a folder or a hub id. By default the one the adapter was trained on
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Where the model is written; must be empty or new
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct AdaptersArgs {
+    /// A folder of adapters or runs, at any depth
+    pub(crate) folder: PathBuf,
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl Cli {
     /// Runs the command. Whether it succeeded, where that is more than having run.
     pub(crate) fn run(self) -> Result<bool> {
@@ -121,6 +147,8 @@ impl Cli {
             Command::Eval(args) => eval::run(args, &device).map(|()| true),
             Command::Predict(args) => predict::run(args, &device).map(|()| true),
             Command::Inspect(args) => inspect::run(&args, &device).map(|()| true),
+            Command::Merge(args) => merge::run(&args, &device).map(|()| true),
+            Command::Adapters(args) => adapters::run(&args).map(|()| true),
             Command::Conform { folder } => conform::run(&folder, &device.autodiff()),
         }
     }

@@ -1,11 +1,13 @@
 //! The program `peft`.
 
+mod adapters;
 mod backend;
 mod cli;
 mod conform;
 mod eval;
 mod hub;
 mod inspect;
+mod merge;
 mod method;
 mod options;
 mod predict;

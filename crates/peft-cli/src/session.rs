@@ -1,6 +1,6 @@
 //! An adapter on its base, ready to score texts: what `eval` and `predict` share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use burn::prelude::*;
@@ -22,6 +22,8 @@ pub(crate) struct Scorer {
     pub(crate) target: Target,
     pub(crate) labels: Option<Labels>,
     pub(crate) outputs: usize,
+    /// The folder of the base.
+    pub(crate) base: PathBuf,
     /// The options of the run, where the folder is one.
     pub(crate) options: TrainOptions,
 }
@@ -69,7 +71,7 @@ impl Scorer {
             (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
         };
         unknown(&config);
-        Ok(Self { bert: Frozen::new(bert), adapter, encoder, target, labels, outputs, options })
+        Ok(Self { bert: Frozen::new(bert), adapter, encoder, target, labels, outputs, base, options })
     }
 
     /// The id that pads.

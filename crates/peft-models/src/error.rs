@@ -17,6 +17,9 @@ pub enum Error {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// A file of an adapter or a model that could not be read or written.
+    #[error(transparent)]
+    Core(#[from] peft_core::Error),
     /// A folder without weights.
     #[error(
         "no checkpoint in {}: looked for {looked_for}; {holds}; give the folder of a Hugging Face model with its \

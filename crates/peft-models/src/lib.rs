@@ -6,10 +6,12 @@ mod checkpoint;
 mod error;
 mod load;
 mod mask;
+mod save;
 mod task;
 
 pub use batch::Batch;
 pub use checkpoint::*;
 pub use error::{Error, Result};
 pub use load::*;
+pub use save::{named_tensors, save};
 pub use task::SequenceClassifier;

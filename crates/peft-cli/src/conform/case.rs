@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use burn::prelude::*;
 use peft::core::file::{AdapterFile, read_config};
-use peft::core::tensors::{Tensors, export, export_gradients};
-use peft::core::{Adapter, Frozen, Hooks, Identity, merge};
+use peft::core::tensors::{Tensors, export, export_gradients, import};
+use peft::core::{Adapter, Fold, Frozen, Hooks, Identity, Method, merge};
 use peft::models::bert::BertForMaskedLm;
 use peft::{AnyConfig, AnyMethod, Unsupported, load_adapter};
 use peft_trainer::losses;
@@ -20,6 +20,8 @@ const GRADIENT: f64 = 1e-4;
 /// A gradient below this share of the fixture's largest is rounding: that of a key's bias is zero in exact
 /// arithmetic, as softmax does not see it.
 const FLOOR: f64 = 1e-2;
+/// Bound on what a trained encoder makes.
+const MADE: f64 = 1e-5;
 /// Bound on the loss.
 const LOSS: f64 = 1e-5;
 
@@ -33,7 +35,7 @@ pub(super) fn base(model: &Path, device: &Device) -> Result<Verdict> {
     let logits = bert.forward(&io.batch(&device.clone().inner())?, &Identity);
     let mut report = Report::default();
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
-    loss(&mut report, &io, logits)?;
+    loss(&mut report, &io, logits, None)?;
     Ok(Verdict::Compared(report))
 }
 
@@ -44,7 +46,7 @@ fn masked_lm(model: &Path, io: &Fixture, device: &Device) -> Result<Verdict> {
     let mut report = Report::default();
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     let [rows, seq, vocabulary] = logits.dims();
-    loss(&mut report, io, logits.reshape([rows * seq, vocabulary]))?;
+    loss(&mut report, io, logits.reshape([rows * seq, vocabulary]), None)?;
     Ok(Verdict::Compared(report))
 }
 
@@ -58,19 +60,28 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
     };
     let io = Fixture::read(&folder.join("io.safetensors"))?;
     let bert = Frozen::new(fixture::base(model, device)?);
-    // Its targets name an embedding, which only its tensors show to be more than a name that is passed over.
-    if AdapterFile::read(&folder)?.tensors.keys().any(|name| name.contains(".lora_embedding_")) {
-        return Ok(Verdict::Skipped("LoRA on embeddings is not built yet".to_string()));
-    }
     let (_, adapter) = load_adapter(&*bert, &folder)?;
     let batch = io.batch(device)?;
     let mut report = Report::default();
 
     let logits = bert.forward(&batch, &adapter);
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
-    let loss = loss(&mut report, &io, logits)?;
-    let got = export_gradients(&adapter, &loss.backward());
-    gradients(&mut report, &got, &io.stored("grad."));
+    // What a file keeps of a trained encoder is what it makes: the encoder itself is held against its own gradients.
+    let (trained, want) = match fixture::named_as_in(&adapter, io.stored("grad.")) {
+        Ok(want) => (adapter.clone(), want),
+        Err(_) => {
+            let trained = config.init(&*bert)?;
+            let params = fixture::named_as_in(&trained, io.stored("param."))?;
+            let trained = import(trained, params)?;
+            made(&mut report, &folder, &trained)?;
+            let want = fixture::named_as_in(&trained, io.stored("grad."))?;
+            (trained, want)
+        }
+    };
+    let logits = bert.forward(&batch, &trained);
+    report.logits("logits", &logits.to_data(), io.need("out.logits")?);
+    let loss = loss(&mut report, &io, logits, trained.penalty())?;
+    gradients(&mut report, &export_gradients(&trained, &loss.backward()), &want);
 
     let forward = |hooks: &dyn Hooks| bert.forward(&batch, hooks).to_data();
     disabled(&mut report, &io, model, &forward)?;
@@ -79,13 +90,29 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
     Ok(Verdict::Compared(report))
 }
 
-fn loss(report: &mut Report, io: &Fixture, logits: Tensor<2>) -> Result<Tensor<1>> {
+fn loss(report: &mut Report, io: &Fixture, logits: Tensor<2>, penalty: Option<Tensor<1>>) -> Result<Tensor<1>> {
     let targets = io.targets(logits.dims()[1])?;
     let loss = losses(logits, &targets).mean();
+    let loss = match penalty {
+        Some(penalty) => loss + penalty,
+        None => loss,
+    };
     let want = io.need("out.loss")?;
     let got = TensorData::new(loss.to_data().iter::<f32>().collect::<Vec<_>>(), want.shape().to_vec());
     report.absolute("loss", &got, want, LOSS, "");
     Ok(loss)
+}
+
+/// What the file holds is what the trained encoder makes.
+fn made(report: &mut Report, folder: &Path, trained: &Adapter<AnyMethod>) -> Result<()> {
+    let file = AdapterFile::read(folder)?.tensors;
+    for (name, want) in &file {
+        match export(trained).get(name) {
+            Some(got) => report.absolute("made", got, want, MADE, name),
+            None => report.fault("made", format!("`{name}` is not made")),
+        }
+    }
+    Ok(())
 }
 
 /// Every gradient, and no other: what has one here has one there.
@@ -129,6 +156,9 @@ fn merged(
     adapter: &Adapter<AnyMethod>,
     batch: &peft::models::Batch,
 ) -> Result<()> {
+    if adapter.refusal().is_some() {
+        return Ok(());
+    }
     let unmerged = bert.forward(batch, adapter).to_data();
     for _ in 0..2 {
         let merged = merge(bert.clone(), adapter)?.forward(batch, &Identity).to_data();

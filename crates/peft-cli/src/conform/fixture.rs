@@ -1,10 +1,12 @@
 //! Reading a fixture: its tensors, its inputs, and the reference's names for parameters in memory.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::prelude::*;
 use burn::tensor::DType;
+use peft::core::Method;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::Tensors;
 use peft::models::Batch;
@@ -39,7 +41,11 @@ impl Fixture {
         let rows = self.need("in.input_ids")?.shape()[0];
         let types = self.ints("in.token_type_ids").unwrap_or_else(|_| vec![0; ids.len()]);
         let mask = self.ints("in.attention_mask").unwrap_or_else(|_| vec![1; ids.len()]);
-        Ok(Batch::new(ids, types, mask, rows, device))
+        let batch = Batch::new(ids, types, mask, rows, device);
+        Ok(match self.ints("in.task_ids") {
+            Ok(tasks) => batch.with_tasks(tasks.into_iter().map(|task| task as usize).collect()),
+            Err(_) => batch,
+        })
     }
 
     /// What is right, by the labels' type and shape, as the reference infers it.
@@ -68,6 +74,22 @@ impl Fixture {
 fn file_name(name: &str) -> String {
     let name = name.strip_suffix(".default").unwrap_or(name);
     name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+}
+
+/// `tensors` under the names that the parameters of `adapter` have: the reference calls the encoder of a prompt
+/// `prompt_encoder` in memory, and files hold what it makes.
+///
+/// # Errors
+/// If one is no parameter of the adapter's.
+pub(crate) fn named_as_in<P: Method>(adapter: &P, tensors: Tensors) -> Result<Tensors> {
+    let known: BTreeSet<String> = adapter.stored().into_iter().map(|stored| stored.key).collect();
+    let rename = |(name, data): (String, TensorData)| {
+        let inner = name.strip_prefix("prompt_encoder.").unwrap_or(&name);
+        let made = if inner == "embedding.weight" { "prompt_embeddings" } else { inner };
+        let found = [name.as_str(), made].into_iter().find(|name| known.contains(*name));
+        Ok((found.with_context(|| format!("`{name}` is no parameter of this method"))?.to_string(), data))
+    };
+    tensors.into_iter().map(rename).collect()
 }
 
 /// Whether the base of a folder of fixtures has a masked-language-model head.

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
-use peft::core::Frozen;
 use peft::core::file::read_config;
-use peft::core::tensors::{export, import};
+use peft::core::tensors::{import, parameters};
+use peft::core::{Frozen, Method};
 use peft::{AnyConfig, Unsupported};
 use peft_trainer::losses;
 
@@ -36,7 +36,9 @@ pub(super) fn compare(model: &Path, method: &str, device: &Device) -> Result<Ver
     let io = Fixture::read(&case.join("io.safetensors"))?;
     let trajectory = Fixture::read(&model.join("traj").join(format!("{method}.safetensors")))?;
     let bert = Frozen::new(fixture::base(model, device)?);
-    let mut adapter = import(config.init(&*bert)?, trajectory.stored("init."))?;
+    let adapter = config.init(&*bert)?;
+    let start = fixture::named_as_in(&adapter, trajectory.stored("init."))?;
+    let mut adapter = import(adapter, start)?;
     let batch = io.batch(device)?;
     let mut optimizer = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY).with_epsilon(EPSILON).init();
     let want = trajectory.need("losses")?;
@@ -44,14 +46,15 @@ pub(super) fn compare(model: &Path, method: &str, device: &Device) -> Result<Ver
     for _ in 0..want.shape()[0] {
         let logits = bert.forward(&batch, &adapter);
         let loss = losses(logits.clone(), &io.targets(logits.dims()[1])?).mean();
+        let loss = adapter.penalty().map_or(loss.clone(), |penalty| loss + penalty);
         got.push(loss.clone().into_scalar::<f32>());
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
         adapter = optimizer.step(LEARNING_RATE, adapter, gradients);
     }
     let mut report = Report::default();
     report.absolute("losses", &TensorData::new(got, want.shape().to_vec()), want, LOSSES, "");
-    let trained = export(&adapter.valid());
-    for (name, want) in trajectory.stored("final.") {
+    let trained = parameters(&adapter.valid());
+    for (name, want) in fixture::named_as_in(&adapter, trajectory.stored("final."))? {
         match trained.get(&name) {
             Some(got) => report.absolute("weights", got, &want, WEIGHTS, &name),
             None => report.fault("weights", format!("`{name}` was not trained")),

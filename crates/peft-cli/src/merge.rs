@@ -1,0 +1,50 @@
+//! `peft merge`: an adapter folded into its base, as a model that needs no adapter.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use burn::prelude::*;
+use peft::core::{Backbone, merge};
+use peft::models::bert::names::to_reference;
+use peft::models::{named_tensors, read_json, save};
+use serde_json::{Map, Value, json};
+
+use crate::cli::MergeArgs;
+use crate::session::Scorer;
+use crate::terminal::say;
+
+pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
+    refuse_taken(&args.output)?;
+    let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
+    let merged = merge(scorer.bert.into_inner(), &scorer.adapter)?;
+    let tensors = named_tensors(&merged, merged.sites(), to_reference);
+    let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;
+    config.insert("architectures".into(), json!(["BertForSequenceClassification"]));
+    if let Some(labels) = &scorer.labels {
+        let names = labels.names();
+        let by_id: Map<String, Value> = (0..).zip(names).map(|(id, name)| (id.to_string(), json!(name))).collect();
+        let by_name: Map<String, Value> =
+            (0..).zip(names).map(|(id, name): (usize, _)| (name.clone(), json!(id))).collect();
+        config.insert("id2label".into(), by_id.into());
+        config.insert("label2id".into(), by_name.into());
+    }
+    for field in ["dtype", "torch_dtype"] {
+        if config.contains_key(field) {
+            config.insert(field.into(), json!("float32"));
+        }
+    }
+    // The tokenizer first and the configuration last: a folder that has one is whole.
+    std::fs::create_dir_all(&args.output).map_err(|error| peft::core::Error::io(&args.output, error))?;
+    scorer.encoder.save(&args.output)?;
+    save(&tensors, &config, &args.output)?;
+    say!("merged {} into {} parameters", args.adapter.display(), merged.num_params())?;
+    say!("model: {}", args.output.display())
+}
+
+/// A folder that holds anything is not written to.
+pub(crate) fn refuse_taken(output: &Path) -> Result<()> {
+    match output.is_file() || std::fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
+        true => bail!("--output: {} is not empty; choose another folder", output.display()),
+        false => Ok(()),
+    }
+}
