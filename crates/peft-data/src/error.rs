@@ -287,6 +287,103 @@ pub enum DataError {
         /// What the tokenizer said.
         reason: String,
     },
+    /// A file of words without tags where tags are needed.
+    #[error(
+        "`{}` has words and no tags; give each word's tag in the last column (CoNLL), or in `ner_tags` or `tags` \
+         (JSON lines, Parquet)",
+        path.display()
+    )]
+    NoTags {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line of a CoNLL file without a word.
+    #[error("`{}`, line {line}: the first column, which holds the word, is empty; fill it in or remove the line", path.display())]
+    NoWord {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A text where a list of words or tags is expected.
+    #[error(
+        "`{}`, {place}: column `{column}` holds a text where a list is expected; write it as [\"..\", \"..\"]",
+        path.display()
+    )]
+    NotAList {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The column.
+        column: String,
+    },
+    /// A sentence with more or fewer tags than words.
+    #[error("`{}`, {place}: {words} words and {tags} tags; give each word one tag", path.display())]
+    TagCount {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The words of the sentence.
+        words: usize,
+        /// Its tags.
+        tags: usize,
+    },
+    /// A file of questions that is not in SQuAD's layout.
+    #[error(
+        "`{}` is not in SQuAD's layout: {reason}; write {{\"data\": [{{\"paragraphs\": [{{\"context\": \"..\", \
+         \"qas\": [{{\"id\": \"..\", \"question\": \"..\", \"answers\": [{{\"text\": \"..\", \
+         \"answer_start\": 0}}]}}]}}]}}]}}",
+        path.display()
+    )]
+    Squad {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and column.
+        reason: String,
+    },
+    /// A file without a question.
+    #[error("`{}` holds no question; give a file with at least one", path.display())]
+    NoQuestions {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two questions of one id.
+    #[error("`{}`: two questions have the id `{id}`; give each its own, since answers are told apart by it", path.display())]
+    DuplicateQuestion {
+        /// The file.
+        path: PathBuf,
+        /// The id.
+        id: String,
+    },
+    /// A question that leaves too little room for its context.
+    #[error(
+        "question `{id}` is {tokens} tokens long, which at a maximum length of {max_length} leaves room for {room} of its \
+         context, and windows that overlap by {stride} need at least {}; raise the maximum length, lower the stride or \
+         shorten the question",
+        stride + 1
+    )]
+    LongQuestion {
+        /// The question.
+        id: String,
+        /// Its tokens.
+        tokens: usize,
+        /// The length of a window.
+        max_length: usize,
+        /// What is left of it for the context.
+        room: usize,
+        /// The overlap asked for.
+        stride: usize,
+    },
+    /// The tokenizer gave up on a question or its context.
+    #[error("question `{id}`: the tokenizer failed on it or its context ({reason}); shorten or remove it")]
+    EncodeQuestion {
+        /// The question.
+        id: String,
+        /// What the tokenizer said.
+        reason: String,
+    },
     /// A batch size of zero.
     #[error("{what} is 0, so no batch could hold a row; give at least 1")]
     ZeroBatch {

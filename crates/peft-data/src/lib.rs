@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod error;
+pub mod sentences;
 pub mod table;
 pub mod task;
 pub mod tokens;
@@ -10,6 +11,7 @@ mod random;
 
 pub use batches::{BatchPlan, Padded, pad};
 pub use error::{DataError, Place};
+pub use sentences::{Entity, EntityMetrics, EntityScore, OUTSIDE, Sentence, Sentences, Tags, entities, names_entities};
 pub use table::{Cell, ReadOptions, Table};
 pub use task::{ColumnNames, Columns, Example, Examples, Label, Labels, Target};
-pub use tokens::{Encoded, Encoder};
+pub use tokens::{Encoded, EncodedWords, Encoder, IGNORED};

@@ -154,7 +154,7 @@ impl Table {
 }
 
 /// The text of a file: UTF-8 without its byte order mark.
-fn read_text(path: &Path) -> Result<String, DataError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
     const MARK: char = '\u{feff}';
     let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let mut text = String::from_utf8(bytes).map_err(|error| {

@@ -2,17 +2,20 @@
 
 mod special;
 mod wordpiece;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tokenizers::{
-    EncodeInput, PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+    EncodeInput, Encoding, PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams,
+    TruncationStrategy,
 };
 
 use crate::error::DataError;
 use crate::task::Example;
 use special::SpecialTokens;
+pub use words::{EncodedWords, IGNORED};
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
@@ -29,6 +32,10 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    fn of(encoding: &Encoding) -> Self {
+        Self { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() }
+    }
+
     /// The number of tokens.
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -110,10 +117,7 @@ impl Encoder {
             Ok(encodings) => encodings,
             Err(error) => return Err(self.blame(examples, &error.to_string())),
         };
-        Ok(encodings
-            .into_iter()
-            .map(|encoding| Encoded { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() })
-            .collect())
+        Ok(encodings.into_iter().map(|encoding| Encoded::of(&encoding)).collect())
     }
 
     /// The error of a failed run of rows; the tokenizer does not say which row it was, so they are tried in turn.
