@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod error;
+pub mod questions;
 pub mod sentences;
 pub mod table;
 pub mod task;
@@ -11,7 +12,11 @@ mod random;
 
 pub use batches::{BatchPlan, Padded, pad};
 pub use error::{DataError, Place};
+pub use questions::{
+    Answer, AnswerMetrics, AnswerOptions, AnswerScore, Candidate, Misaligned, PredictedAnswer, Question, Questions,
+    WindowLogits, answer_f1, exact_match, normalize_answer, predict_answer,
+};
 pub use sentences::{Entity, EntityMetrics, EntityScore, OUTSIDE, Sentence, Sentences, Tags, entities, names_entities};
 pub use table::{Cell, ReadOptions, Table};
 pub use task::{ColumnNames, Columns, Example, Examples, Label, Labels, Target};
-pub use tokens::{Encoded, EncodedWords, Encoder, IGNORED};
+pub use tokens::{Encoded, EncodedWords, Encoder, IGNORED, Window};

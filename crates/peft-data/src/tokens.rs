@@ -1,6 +1,7 @@
 //! Texts to token ids, with the tokenizer the model was trained with.
 
 mod special;
+mod windows;
 mod wordpiece;
 mod words;
 
@@ -15,6 +16,7 @@ use tokenizers::{
 use crate::error::DataError;
 use crate::task::Example;
 use special::SpecialTokens;
+pub use windows::Window;
 pub use words::{EncodedWords, IGNORED};
 
 const TOKENIZER: &str = "tokenizer.json";
