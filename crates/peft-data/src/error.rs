@@ -298,7 +298,10 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A line of a CoNLL file without a word.
-    #[error("`{}`, line {line}: the first column, which holds the word, is empty; fill it in or remove the line", path.display())]
+    #[error(
+        "`{}`, line {line}: the first column, which holds the word, is empty; fill it in or remove the line",
+        path.display()
+    )]
     NoWord {
         /// The file.
         path: PathBuf,
@@ -350,7 +353,10 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Two questions of one id.
-    #[error("`{}`: two questions have the id `{id}`; give each its own, since answers are told apart by it", path.display())]
+    #[error(
+        "`{}`: two questions have the id `{id}`; give each its own, since answers are told apart by it",
+        path.display()
+    )]
     DuplicateQuestion {
         /// The file.
         path: PathBuf,
@@ -359,9 +365,9 @@ pub enum DataError {
     },
     /// A question that leaves too little room for its context.
     #[error(
-        "question `{id}` is {tokens} tokens long, which at a maximum length of {max_length} leaves room for {room} of its \
-         context, and windows that overlap by {stride} need at least {}; raise the maximum length, lower the stride or \
-         shorten the question",
+        "question `{id}` is {tokens} tokens long, which at a maximum length of {max_length} leaves room for {room} of \
+         its context, and windows that overlap by {stride} need at least {}; raise the maximum length, lower the stride \
+         or shorten the question",
         stride + 1
     )]
     LongQuestion {

@@ -66,7 +66,8 @@ pub struct Misaligned {
 
 impl fmt::Display for Misaligned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, answer, start, found } = self;
+        let Self { id, start, .. } = self;
+        let [answer, found] = [&self.answer, &self.found].map(|text| text.replace(['\n', '\r'], " "));
         write!(f, "question `{id}`: the answer `{answer}` should begin at character {start}, where `{found}` stands")
     }
 }

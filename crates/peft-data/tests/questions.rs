@@ -78,7 +78,7 @@ fn an_answer_stands_where_it_says(
 #[test]
 fn a_misaligned_answer_is_told_and_the_next_one_learned() {
     let answers = json!([{"text": "joy", "answer_start": 0}, {"text": "watch", "answer_start": 9}]);
-    let questions = read(&squad("a joy to watch", json!([{"id": "q", "question": "?", "answers": answers}]))).unwrap();
+    let questions = read(&squad("a\njoy to watch", json!([{"id": "q", "question": "?", "answers": answers}]))).unwrap();
     let notes: Vec<String> = questions.misaligned.iter().map(ToString::to_string).collect();
     assert_eq!(notes, ["question `q`: the answer `joy` should begin at character 0, where `a j` stands"]);
     assert_eq!(questions.rows[0].target().unwrap().text, "watch");

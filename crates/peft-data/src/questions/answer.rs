@@ -13,8 +13,8 @@ pub struct AnswerOptions {
     pub n_best: usize,
     /// The most tokens an answer may have; at least 1.
     pub max_length: usize,
-    /// Whether "no answer" may be predicted (SQuAD 2), and by how much its score must exceed the best candidate's. `None`:
-    /// it may not, and every question gets an answer.
+    /// Whether "no answer" may be predicted (SQuAD 2), and by how much its score must exceed the best candidate's.
+    /// `None`: it may not, and every question gets an answer.
     pub null_threshold: Option<f32>,
 }
 
@@ -55,8 +55,8 @@ pub struct Candidate {
 pub struct PredictedAnswer {
     /// The text; empty for "no answer".
     pub text: String,
-    /// By how much the score of "no answer" exceeds the best candidate's, where "no answer" may be predicted and there is
-    /// a candidate. The answer is empty where this exceeds the threshold.
+    /// By how much the score of "no answer" exceeds the best candidate's, where "no answer" may be predicted and there
+    /// is a candidate. The answer is empty where this exceeds the threshold.
     pub null_margin: Option<f32>,
     /// The best candidates, best first. "No answer" is among them where it may be predicted.
     pub candidates: Vec<Candidate>,
@@ -65,9 +65,9 @@ pub struct PredictedAnswer {
 /// Chooses the answer to one question from its windows.
 ///
 /// As in the reference's script, the best starts and ends of each window are paired, and "no answer" scores what
-/// `[CLS]` scores in the window that wants it least. There are two differences: only positions in the context compete to be
-/// among the best, so that a poor model too gives an answer; and a stretch that lies in two windows is one candidate,
-/// not two.
+/// `[CLS]` scores in the window that wants it least. There are two differences: only positions in the context compete
+/// to be among the best, so that a poor model too gives an answer; and a stretch that lies in two windows is one
+/// candidate, not two.
 ///
 /// # Panics
 ///

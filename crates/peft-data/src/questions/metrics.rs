@@ -35,8 +35,8 @@ pub struct AnswerScore {
 }
 
 impl AnswerMetrics {
-    /// Adds the answer to a question; an empty one says that there is none. A question of which the file does not say what
-    /// is right is passed over, and `false` returned.
+    /// Adds the answer to a question; an empty one says that there is none. A question of which the file does not say
+    /// what is right is passed over, and `false` returned.
     pub fn add(&mut self, question: &Question, predicted: &str) -> bool {
         if question.answers.is_empty() && !question.impossible {
             return false;
@@ -104,8 +104,8 @@ pub fn answer_f1(predicted: &str, gold: &str) -> f64 {
     2.0 * f64::from(common) / (predicted.len() + gold.len()) as f64
 }
 
-/// An answer in lower case, without ASCII punctuation, without the English articles and with single blanks: what SQuAD's
-/// scripts compare.
+/// An answer in lower case, without ASCII punctuation, without the English articles and with single blanks: what
+/// SQuAD's scripts compare.
 ///
 /// ```
 /// assert_eq!(peft_data::normalize_answer("The  Beatles' \"Abbey Road\""), "beatles abbey road");

@@ -46,9 +46,10 @@ struct Given {
 impl Questions {
     /// Reads SQuAD's JSON, version 1.1 or 2. `answers` may be left out (a file to predict on).
     ///
-    /// An answer should stand in the context at the character its `answer_start` counts to. If it does not, blanks around
-    /// it are left out and it is tried again; if that does not help its place is unknown ([`Answer::start`]) and a
-    /// note of it is in [`Questions::misaligned`]. That is no error, because SQuAD's descendants have a few such answers.
+    /// An answer should stand in the context at the character its `answer_start` counts to. If it does not, blanks
+    /// around it are left out and it is tried again; if that does not help its place is unknown ([`Answer::start`]) and
+    /// a note of it is in [`Questions::misaligned`]. That is no error, because SQuAD's descendants have a few such
+    /// answers.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let file: File = serde_json::from_str(&read_text(path)?)

@@ -51,8 +51,8 @@ pub(super) fn parse(path: &Path, tags: Tags) -> Result<Vec<Raw>, DataError> {
     Ok(sentences)
 }
 
-/// The columns of a line: between tabs where it has any, else between blanks. Only ASCII's blanks count, since a word of
-/// a tweet may be a no-break space.
+/// The columns of a line: between tabs where it has any, else between blanks. Only ASCII's blanks count, since a word
+/// of a tweet may be a no-break space.
 fn columns(line: &str) -> Vec<&str> {
     let line = line.trim_end_matches([' ', '\t', '\r']);
     if line.is_empty() {

@@ -1,5 +1,5 @@
-//! A question beside a stretch of its context, as often as it takes to see the whole of it. Stretches overlap, so that an
-//! answer that one of them cuts is whole in the next.
+//! A question beside a stretch of its context, as often as it takes to see the whole of it. Stretches overlap, so that
+//! an answer that one of them cuts is whole in the next.
 
 use std::collections::HashMap;
 use std::ops::Range;

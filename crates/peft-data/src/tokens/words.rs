@@ -24,8 +24,9 @@ pub struct EncodedWords {
 
 impl EncodedWords {
     /// The words without a position: those behind the cut at the maximum length, and those of which the tokenizer keeps
-    /// nothing (a lone control character). They cannot be predicted. [`Self::tags`] counts them as outside every entity,
-    /// so that a score is of all words and falls if the cut is too early; the reference's scripts leave them out.
+    /// nothing (a lone control character). They cannot be predicted. [`Self::tags`] counts them as outside every
+    /// entity, so that a score is of all words and falls if the cut is too early; the reference's scripts leave them
+    /// out.
     pub fn lost(&self) -> Vec<usize> {
         let mut lost = vec![true; self.words];
         self.first.iter().flatten().for_each(|&word| lost[word] = false);
