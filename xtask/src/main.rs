@@ -3,6 +3,7 @@
 //! They are a Rust program rather than scripts so that they run wherever the workspace builds, and are tested
 //! like it. The arguments become a [`plan::Plan`] in one pure function; [`run`] carries it out.
 
+mod bench;
 mod plan;
 mod run;
 mod step;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         Ok(Plan::Program { build, args }) => run::program(root, &build, &args),
+        Ok(Plan::Accuracy { build, what }) => run::accuracy(root, &build, &what),
         Ok(Plan::Steps(steps)) => run::steps(root, &steps),
         Err(usage) => {
             eprintln!("error: {usage}");

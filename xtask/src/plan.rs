@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::bench::Accuracy;
 use crate::step::{Line, Step};
 
 /// What one call of `cargo xtask` does.
@@ -17,6 +18,11 @@ pub(crate) enum Plan {
         build: Line,
         args: Vec<String>,
     },
+    /// Build the program and compare the methods with it.
+    Accuracy {
+        build: Line,
+        what: Accuracy,
+    },
     /// Run these in the workspace's root, up to the first that fails.
     Steps(Vec<Step>),
 }
@@ -27,6 +33,8 @@ pub(crate) enum Usage {
     Command(String),
     Backend(Option<String>),
     Argument { command: String, argument: String },
+    Bench(String),
+    Example(Option<String>),
 }
 
 impl fmt::Display for Usage {
@@ -36,6 +44,9 @@ impl fmt::Display for Usage {
             Self::Command(name) => write!(f, "no command `{name}`; `cargo xtask help` lists them"),
             Self::Backend(Some(name)) => write!(f, "no backend `{name}`; there are {backends}"),
             Self::Backend(None) => write!(f, "`--backend` needs a name: {backends}"),
+            Self::Bench(reason) => write!(f, "{reason}"),
+            Self::Example(Some(name)) => write!(f, "no example `{name}`; the folder examples/src/bin has them"),
+            Self::Example(None) => write!(f, "`cargo xtask example` needs the name of a file in examples/src/bin"),
             Self::Argument { command, argument } => {
                 write!(f, "`cargo xtask {command}` takes no argument, but got `{argument}`")
             }
@@ -47,7 +58,8 @@ impl fmt::Display for Usage {
 const BACKENDS: [&str; 4] = ["flex", "cuda", "wgpu", "ndarray"];
 
 /// The program's commands that are passed on as they are.
-const PROGRAM: [&str; 5] = ["train", "eval", "predict", "inspect", "conform"];
+const PROGRAM: [&str; 9] =
+    ["train", "eval", "predict", "inspect", "merge", "combine", "convert", "adapters", "conform"];
 
 /// With one of these, a training run says itself what it wants.
 const OWN_RUN: [&str; 6] = ["--config", "--model", "--train", "--resume", "--help", "-h"];
@@ -69,11 +81,38 @@ pub(crate) fn plan(args: &[String], root: &Path) -> Result<Plan, Usage> {
         "check-backends" => alone(check_backends()),
         "tidy" => alone(vec![Step::Tidy]),
         "docs" => alone(vec![Step::Run { title: "book", line: Line::new("mdbook build docs") }]),
+        "bench" => bench(rest),
+        "example" => example(rest, root),
         "test" => Ok(Plan::Steps(vec![Step::Run { title: "tests", line: test(rest) }])),
         name if PROGRAM.contains(&name) => program(name, rest, root),
         name if name == "help" || is_help(name) => Ok(Plan::Help),
         name => Err(Usage::Command(name.to_string())),
     }
+}
+
+fn bench(rest: &[String]) -> Result<Plan, Usage> {
+    match rest.split_first() {
+        Some((what, rest)) if what == "accuracy" => Ok(Plan::Accuracy {
+            build: Line::new("cargo build --release --package peft-cli"),
+            what: Accuracy::parse(rest).map_err(Usage::Bench)?,
+        }),
+        Some((flag, _)) if is_help(flag) => Ok(Plan::Help),
+        _ => Err(Usage::Bench("`cargo xtask bench` needs a name: accuracy".to_string())),
+    }
+}
+
+/// An example shares the program's build only when the two are chosen together.
+fn example(rest: &[String], root: &Path) -> Result<Plan, Usage> {
+    let Some((name, rest)) = rest.split_first() else { return Err(Usage::Example(None)) };
+    if is_help(name) {
+        return Ok(Plan::Help);
+    }
+    if !root.join("examples/src/bin").join(format!("{name}.rs")).exists() {
+        return Err(Usage::Example(Some(name.clone())));
+    }
+    let line = Line::new("cargo run --release --package peft-examples --bin").args(&[name.clone()]);
+    let line = if rest.is_empty() { line } else { line.args(&["--".to_string()]).args(rest) };
+    Ok(Plan::Steps(vec![Step::Run { title: "example", line }]))
 }
 
 fn is_help(word: &str) -> bool {
@@ -250,6 +289,13 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_is_made_with_the_program_as_it_is_built_by_default() {
+        assert!(matches!(planned("bench accuracy --seeds 0"), Ok(Plan::Accuracy { .. })));
+        assert!(planned("bench").unwrap_err().to_string().contains("needs a name"));
+        assert!(planned("example none").unwrap_err().to_string().contains("no example `none`"));
+    }
+
+    #[test]
     fn tests_take_the_arguments_of_cargo() {
         for (args, line) in [
             ("", "cargo test --release --workspace"),
@@ -284,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command_and_backend() {
-        let commands = ["check", "check-backends", "tidy", "docs", "test", "help"];
+        let commands = ["check", "check-backends", "tidy", "docs", "test", "bench", "example", "help"];
         for name in commands.iter().chain(&PROGRAM).chain(&BACKENDS) {
             assert!(crate::HELP.contains(name), "{name}");
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::bench::{self, Accuracy};
 use crate::step::{Line, Step};
 use crate::tidy;
 
@@ -51,6 +52,24 @@ pub(crate) fn steps(root: &Path, steps: &[Step]) -> Result<u8> {
 
 /// Builds the program with `build`, runs it with `args` where the caller stands, and returns its exit code.
 pub(crate) fn program(root: &Path, build: &Line, args: &[String]) -> Result<u8> {
+    let executable = match built(root, build)? {
+        Ok(executable) => executable,
+        Err(code) => return Ok(code),
+    };
+    let status = cleaned(Command::new(&executable)).args(args).status();
+    Ok(exit_code(status.with_context(|| format!("cannot run {}", executable.display()))?))
+}
+
+/// Builds the program with `build` and compares methods with it.
+pub(crate) fn accuracy(root: &Path, build: &Line, what: &Accuracy) -> Result<u8> {
+    match built(root, build)? {
+        Ok(executable) => bench::accuracy(root, &executable, what).map(|()| 0),
+        Err(code) => Ok(code),
+    }
+}
+
+/// The program that `build` makes, or the exit code of the build that failed.
+fn built(root: &Path, build: &Line) -> Result<Result<PathBuf, u8>> {
     // Cargo's messages name the executable, wherever a target folder or triple has put it; what is meant for
     // people goes to stderr as ever, progress bar included.
     let mut child = command(build)
@@ -65,11 +84,9 @@ pub(crate) fn program(root: &Path, build: &Line, args: &[String]) -> Result<u8> 
     }
     let status = child.wait()?;
     if !status.success() {
-        return Ok(exit_code(status));
+        return Ok(Err(exit_code(status)));
     }
-    let executable = executable.with_context(|| format!("`{build}` made no program `peft`"))?;
-    let status = cleaned(Command::new(&executable)).args(args).status();
-    Ok(exit_code(status.with_context(|| format!("cannot run {}", executable.display()))?))
+    executable.with_context(|| format!("`{build}` made no program `peft`")).map(Ok)
 }
 
 /// The program's path, if `message` of a build is the one that names it.

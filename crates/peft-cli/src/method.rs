@@ -10,6 +10,44 @@ use crate::options::TrainOptions;
 /// What `--method` may say.
 pub(crate) const METHODS: [&str; 2] = ["lora", "ia3"];
 
+/// Methods that adapt a choice of modules.
+const TARGETING: &[&str] = &["lora", "adalora", "ia3", "layernorm", "bitfit"];
+
+/// The options that only some methods have.
+const OWN: &[(&str, &[&str])] = &[
+    ("target_modules", TARGETING),
+    ("exclude_modules", TARGETING),
+    ("feedforward_modules", &["ia3"]),
+    ("r", &["lora"]),
+    ("lora_alpha", &["lora", "adalora"]),
+    ("lora_dropout", &["lora", "adalora"]),
+    ("bias", &["lora"]),
+    ("use_rslora", &["lora"]),
+    ("init_lora_weights", &["lora"]),
+    ("use_dora", &["lora"]),
+    ("lora_bias", &["lora"]),
+    ("layers_to_transform", &["lora"]),
+    ("layers_pattern", &["lora"]),
+    ("rank_pattern", &["lora"]),
+    ("alpha_pattern", &["lora"]),
+    ("init_r", &["adalora"]),
+    ("target_r", &["adalora"]),
+    ("adapter_config", &["adapter"]),
+    ("reduction_factor", &["adapter"]),
+    ("non_linearity", &["adapter"]),
+    ("leave_out", &["adapter"]),
+    ("num_virtual_tokens", &["prefix", "prompt", "ptuning"]),
+    ("prefix_projection", &["prefix"]),
+    ("encoder_hidden_size", &["prefix", "ptuning"]),
+    ("encoder_reparameterization_type", &["ptuning"]),
+    ("prompt_tuning_init", &["prompt"]),
+    ("prompt_tuning_init_text", &["prompt"]),
+    ("pooling", &["prompt", "ptuning"]),
+    ("num_layers", &["last-layers"]),
+    ("keep_ratio", &["fish"]),
+    ("num_samples", &["fish"]),
+];
+
 impl TrainOptions {
     /// The method's name.
     pub(crate) fn method(&self) -> &str {
@@ -23,24 +61,9 @@ impl TrainOptions {
 
     /// These without what is only meant for their method.
     pub(crate) fn without_method(self) -> Self {
-        Self {
-            method: None,
-            target_modules: None,
-            exclude_modules: None,
-            feedforward_modules: None,
-            r: None,
-            lora_alpha: None,
-            lora_dropout: None,
-            bias: None,
-            use_rslora: None,
-            init_lora_weights: None,
-            layers_to_transform: None,
-            layers_pattern: None,
-            rank_pattern: None,
-            alpha_pattern: None,
-            learning_rate: None,
-            ..self
-        }
+        self.without(|option| {
+            option == "method" || option == "learning_rate" || OWN.iter().any(|(own, _)| *own == option)
+        })
     }
 
     /// Sets the method's own defaults, and refuses options of another method and values that make no sense.
@@ -48,21 +71,9 @@ impl TrainOptions {
         if !METHODS.contains(&self.method()) {
             bail!("method: `{}` is not a method of this version; choose {}", self.method(), METHODS.join(" or "));
         }
-        let lora = [
-            ("r", self.r.is_some()),
-            ("lora_alpha", self.lora_alpha.is_some()),
-            ("lora_dropout", self.lora_dropout.is_some()),
-            ("bias", self.bias.is_some()),
-            ("use_rslora", self.use_rslora.is_some()),
-            ("init_lora_weights", self.init_lora_weights.is_some()),
-            ("layers_to_transform", self.layers_to_transform.is_some()),
-            ("layers_pattern", self.layers_pattern.is_some()),
-            ("rank_pattern", self.rank_pattern.is_some()),
-            ("alpha_pattern", self.alpha_pattern.is_some()),
-        ];
-        let ia3 = [("feedforward_modules", self.feedforward_modules.is_some())];
-        let (method, others) = (self.method(), if self.method() == "lora" { &ia3[..] } else { &lora[..] });
-        if let Some((option, _)) = others.iter().find(|(_, given)| *given) {
+        let method = self.method();
+        let foreign = |option: &&str| OWN.iter().any(|(own, methods)| own == option && !methods.contains(&method));
+        if let Some(option) = self.given().iter().find(|option| foreign(option)) {
             bail!("{option}: not an option of the method {method}; leave it out, or choose another --method");
         }
         let this = match self.method() {
@@ -138,5 +149,18 @@ pub(crate) fn describe(config: &AnyConfig) -> String {
     match config {
         AnyConfig::Lora(lora) => format!("LoRA r={} alpha={}", lora.rank, lora.alpha),
         AnyConfig::Ia3(_) => "(IA)³".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_a_method_is_an_option_and_names_methods() {
+        for (option, methods) in OWN {
+            assert!(TrainOptions::KEYS.contains(option), "{option}");
+            assert!(!methods.is_empty());
+        }
     }
 }

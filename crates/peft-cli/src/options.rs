@@ -78,7 +78,20 @@ macro_rules! options {
             }
 
             /// The keys of a configuration file.
-            const KEYS: &[&str] = &[$(stringify!($name),)*];
+            pub(crate) const KEYS: &[&str] = &[$(stringify!($name),)*];
+
+            /// The options that say something.
+            pub(crate) fn given(&self) -> Vec<&'static str> {
+                let mut given = Vec::new();
+                $(if self.$name.is_some() { given.push(stringify!($name)); })*
+                given
+            }
+
+            /// These without those in `names`.
+            pub(crate) fn without(mut self, names: impl Fn(&str) -> bool) -> Self {
+                $(if names(stringify!($name)) { self.$name = None; })*
+                self
+            }
         }
     };
 }
@@ -153,9 +166,65 @@ options! {
     /// LoRA: scale by alpha/√r
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     use_rslora: bool,
-    /// LoRA: how the factors start: true, false or gaussian
+    /// LoRA: how the factors start: true, false, gaussian, pissa, olora or orthogonal
     #[arg(long, value_parser = init)]
     init_lora_weights: Init,
+    /// LoRA: train each row's length beside its direction (DoRA)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    use_dora: bool,
+    /// LoRA: a bias on the low-rank path
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    lora_bias: bool,
+    /// AdaLoRA: rank of each update at the start [default: 12]
+    #[arg(long, value_name = "N")]
+    init_r: usize,
+    /// AdaLoRA: average rank of the updates at the end [default: 8]
+    #[arg(long, value_name = "N")]
+    target_r: usize,
+    /// Adapters: the placement and its usual settings: seq_bn (Pfeiffer), double_seq_bn (Houlsby), par_bn, scaled_par_bn
+    /// or compacter [default: seq_bn]
+    #[arg(long, value_name = "NAME")]
+    adapter_config: String,
+    /// Adapters: the hidden size over the bottleneck's [default: 16; par_bn: 2; compacter: 32]
+    #[arg(long, value_name = "X")]
+    reduction_factor: f64,
+    /// Adapters: relu, gelu, swish, tanh, … [default: the placement's]
+    #[arg(long, value_name = "NAME")]
+    non_linearity: String,
+    /// Adapters: layers without one
+    #[arg(long, value_name = "N,…", value_parser = indices)]
+    leave_out: OneOrMany<usize>,
+    /// Prefix, prompt, P-tuning: positions that are trained [default: 20]
+    #[arg(long, value_name = "N")]
+    num_virtual_tokens: usize,
+    /// Prefix: make the prefix by a small network
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    prefix_projection: bool,
+    /// Prefix with projection, P-tuning: width of the small network [default: the model's; P-tuning: 128]
+    #[arg(long, value_name = "N")]
+    encoder_hidden_size: usize,
+    /// P-tuning: MLP or LSTM [default: MLP]
+    #[arg(long, value_name = "KIND")]
+    encoder_reparameterization_type: String,
+    /// Prompt: how it starts: RANDOM, SAMPLE_VOCAB or TEXT [default: SAMPLE_VOCAB]
+    #[arg(long, value_name = "KIND")]
+    prompt_tuning_init: String,
+    /// Prompt: the text it starts as, with --prompt-tuning-init TEXT
+    #[arg(long, value_name = "TEXT")]
+    prompt_tuning_init_text: String,
+    /// Prompt, P-tuning: where a text is pooled: text ([CLS]) or first (the first virtual token, as in Hugging Face
+    /// PEFT) [default: text]
+    #[arg(long, value_name = "WHERE")]
+    pooling: String,
+    /// last-layers: how many layers are trained [default: 1]
+    #[arg(long, value_name = "N")]
+    num_layers: usize,
+    /// fish: share of the base's parameters that is trained [default: 0.005]
+    #[arg(long, value_name = "SHARE")]
+    keep_ratio: f64,
+    /// fish: batches that the choice is made on [default: 32]
+    #[arg(long, value_name = "N")]
+    num_samples: usize,
     /// Modules of the base to train whole; a new head is always among them
     #[arg(long, value_name = "NAMES", value_parser = names)]
     modules_to_save: OneOrMany<String>,
@@ -410,8 +479,7 @@ fn init(given: &str) -> Result<Init, String> {
     match given {
         "true" => Ok(Init::Standard(true)),
         "false" => Ok(Init::Standard(false)),
-        "gaussian" => Ok(Init::Named(given.to_string())),
-        _ => Err("choose true, false or gaussian".to_string()),
+        name => Ok(Init::Named(name.to_string())),
     }
 }
 
