@@ -6,5 +6,6 @@ mod laws;
 mod methods_to_come;
 mod rows;
 mod seam;
+mod seventh_method;
 mod support;
 mod virtual_tokens;

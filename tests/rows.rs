@@ -83,3 +83,15 @@ fn threads_share_one_backbone() {
         }
     });
 }
+
+#[test]
+fn the_report_says_who_acts_where() {
+    let device = Device::flex();
+    let adapters = adapters(&bert(&device));
+    let report = adapters.report();
+    let at = |name: &str| report.iter().find(|(site, _)| site.name() == name).map(|(_, names)| names.clone());
+    let names: Vec<&str> = adapters.names().collect();
+    assert_eq!(at("bert.encoder.layer.0.attention.self.query"), Some(names.clone()));
+    assert_eq!(at("classifier"), Some(names));
+    assert_eq!(at("bert.encoder.layer.0.attention.self.key"), None);
+}

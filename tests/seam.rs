@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use burn::prelude::*;
 use peft::core::{
-    BatchRows, EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Site, SiteKind, Spans, Sublayer, param_ids,
+    AddNormOp, BatchRows, EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Routed, Site, SiteKind, Spans,
+    Sublayer, param_ids,
 };
 use peft::models::bert::names::{from_reference, to_reference};
 use peft::prelude::*;
@@ -77,6 +78,36 @@ fn check<M: Backbone>(model: &M, run: impl FnOnce(&Notes)) {
         let owner = path.rsplit_once('.').unwrap().0;
         assert!(owners.contains(owner), "{path} belongs to no site");
     }
+}
+
+/// Leaves the normalisation at the end of one block out, and doubles the sum there.
+struct Bare(&'static str);
+
+impl Hooks for Bare {
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        match op.site.name().ends_with(self.0) {
+            true => (h + op.residual.clone()) * 2.0,
+            false => op.run(h),
+        }
+    }
+}
+
+#[test]
+fn the_sum_and_the_normalisation_can_be_replaced_and_compose() {
+    let device = Device::flex();
+    let model = bert(&device);
+    let run = |hooks: &dyn Hooks| model.forward(&batch(&device), hooks);
+    let (base, bare) = (run(&Identity), run(&Bare("1.output")));
+    far(bare.clone(), base.clone());
+    // The outer one decides, and one that stands elsewhere changes nothing here.
+    close(run(&(Bare("1.output"), Bare("1.output"))), bare.clone());
+    close(run(&(Bare("nowhere"), Bare("1.output"))), bare.clone());
+    close(run(&(Bare("1.output"), Bare("nowhere"))), bare.clone());
+    let (bare_hooks, nothing) = (Bare("1.output"), Identity);
+    let routed = Routed::new(vec![Some((0, &bare_hooks as &dyn Hooks)), Some((1, &nothing))]);
+    let rows = run(&routed);
+    close(rows.clone().narrow(0, 0, 1), bare.narrow(0, 0, 1));
+    close(rows.narrow(0, 1, 1), base.narrow(0, 1, 1));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Choosing an adapter is a borrow, not a mutation: `bert.forward(batch, adapters.get("a")?)`. So one frozen
 //! backbone in memory serves any number of adapters, from any number of threads.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -78,6 +78,20 @@ impl<P: Method> Adapters<P> {
     /// The names, in the order of addition.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
+    }
+
+    /// Which adapters act at which site: every site where one does, by module path, with the adapters' names.
+    pub fn report(&self) -> BTreeMap<Site, Vec<&str>> {
+        let mut report: BTreeMap<Site, Vec<&str>> = BTreeMap::new();
+        for (name, adapter) in self.names().zip(&self.items) {
+            for site in adapter.sites() {
+                let names = report.entry(site).or_default();
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        report
     }
 
     /// Hooks under which row `i` of a batch runs the adapter `names[i]`, or the bare backbone for [`BASE`].
