@@ -107,7 +107,7 @@ impl Mini {
         }
         let x = x + self.positions.forward(positions(rows, text, &prefix, &prompt, &device), hooks);
         let x = self.norm.forward(x, hooks);
-        let seen =
+        let seen: Vec<Vec<bool>> =
             (0..rows.len()).map(|row| prompt.used(row).chain(std::iter::repeat_n(true, text)).collect()).collect();
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, rows, &seen, hooks));
         let at: Vec<i32> = pooled.into_iter().map(|position| position as i32).collect();
@@ -130,7 +130,7 @@ fn positions(rows: &BatchRows, text: usize, prefix: &Spans, prompt: &Spans, devi
 }
 
 impl Layer {
-    fn forward(&self, x: Tensor<3>, rows: &BatchRows, seen: &Vec<Vec<bool>>, hooks: &dyn Hooks) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, rows: &BatchRows, seen: &[Vec<bool>], hooks: &dyn Hooks) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let device = x.device();
         let heads = |layer: &Linear| {
