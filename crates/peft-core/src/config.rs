@@ -88,6 +88,42 @@ pub fn number(value: f64) -> Value {
     if value.fract() == 0.0 { (value as i64).into() } else { value.into() }
 }
 
+/// A size that a configuration may give and that the model has.
+///
+/// # Errors
+/// [`Error::Config`] if the two differ.
+pub fn size(field: &str, given: Option<usize>, model: usize) -> Result<usize> {
+    match given {
+        Some(given) if given != model => {
+            Err(Error::config(field, format!("{given} where the model has {model}; leave it out or give the model's")))
+        }
+        _ => Ok(model),
+    }
+}
+
+/// `num_virtual_tokens`, which the reference leaves to the user.
+///
+/// # Errors
+/// [`Error::Config`] if it is missing or zero.
+pub fn virtual_tokens(given: Option<usize>) -> Result<usize> {
+    given.filter(|&tokens| tokens > 0).ok_or_else(|| {
+        Error::config("num_virtual_tokens", "say how many virtual tokens to train; use 1 or more (20 is usual)")
+    })
+}
+
+/// `num_transformer_submodules`: how often a table of prompts holds its virtual tokens, which is 2 for an encoder with
+/// a decoder and 1 else. Where it is not given, `task_type` among the other fields says what the model is.
+///
+/// # Errors
+/// [`Error::Config`] for any other number.
+pub fn submodules(given: Option<usize>, other: &Map<String, Value>) -> Result<usize> {
+    let seq2seq = other.get("task_type").and_then(Value::as_str) == Some("SEQ_2_SEQ_LM");
+    match given.unwrap_or(1 + usize::from(seq2seq)) {
+        number @ (1 | 2) => Ok(number),
+        number => Err(Error::config("num_transformer_submodules", format!("{number} is neither 1 nor 2"))),
+    }
+}
+
 fn object<T: Serialize>(config: &T) -> Map<String, Value> {
     match serde_json::to_value(config) {
         Ok(Value::Object(fields)) => fields,
@@ -97,4 +133,28 @@ fn object<T: Serialize>(config: &T) -> Map<String, Value> {
 
 fn parse(constant: &str) -> Map<String, Value> {
     serde_json::from_str(constant).expect("a constant JSON object")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_the_models() {
+        assert_eq!(size("token_dim", None, 8).unwrap(), 8);
+        assert_eq!(size("token_dim", Some(8), 8).unwrap(), 8);
+        let error = size("token_dim", Some(4), 8).unwrap_err().to_string();
+        assert!(error.starts_with("token_dim: 4 where the model has 8"), "{error}");
+        assert_eq!(virtual_tokens(Some(3)).unwrap(), 3);
+        assert!(virtual_tokens(Some(0)).is_err() && virtual_tokens(None).is_err());
+    }
+
+    #[test]
+    fn an_encoder_with_a_decoder_has_its_tokens_twice() {
+        let of = |task: &str| Map::from_iter([("task_type".to_string(), task.into())]);
+        assert_eq!(submodules(None, &of("SEQ_2_SEQ_LM")).unwrap(), 2);
+        assert_eq!(submodules(None, &of("SEQ_CLS")).unwrap(), 1);
+        assert_eq!(submodules(Some(1), &of("SEQ_2_SEQ_LM")).unwrap(), 1);
+        assert!(submodules(Some(3), &Map::new()).is_err());
+    }
 }

@@ -34,4 +34,4 @@ pub use overrides::Overrides;
 pub use rows::BatchRows;
 pub use scope::{Naming, Scope};
 pub use site::{Site, SiteEntry, SiteKind, Sites};
-pub use virtual_tokens::{KeyValue, Prompt, Spans};
+pub use virtual_tokens::{KeyValue, Pooling, Prompt, Spans};

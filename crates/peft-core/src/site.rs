@@ -163,6 +163,22 @@ impl Sites {
         })
     }
 
+    /// The attentions with their `[n_heads, d_head]`.
+    pub fn attentions(&self) -> impl Iterator<Item = (&SiteEntry, [usize; 2])> {
+        self.0.iter().filter_map(|entry| match entry.kind {
+            SiteKind::Attention { n_heads, d_head } => Some((entry, [n_heads, d_head])),
+            _ => None,
+        })
+    }
+
+    /// The inputs of stacks with the width of their embeddings.
+    pub fn inputs(&self) -> impl Iterator<Item = (&SiteEntry, usize)> {
+        self.0.iter().filter_map(|entry| match entry.kind {
+            SiteKind::Input { d_model } => Some((entry, d_model)),
+            _ => None,
+        })
+    }
+
     pub(crate) fn push(&mut self, entry: SiteEntry) {
         self.0.push(entry);
     }

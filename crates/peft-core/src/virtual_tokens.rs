@@ -5,6 +5,7 @@
 //! the model can mask the rest and number the positions as if they were not there.
 
 use burn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// The virtual positions of a batch: stretches of fixed width, each used by every row up to its own length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,24 @@ impl KeyValue {
     }
 }
 
+/// Where a model with a prompt in front of its text takes the state of the whole sequence from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// At the first position, which is the first virtual token: what the reference does.
+    #[default]
+    First,
+    /// At the text's first position (`[CLS]`).
+    Text,
+}
+
+impl Pooling {
+    /// Whether it is the text's first position.
+    pub fn at_text(self) -> bool {
+        self == Self::Text
+    }
+}
+
 /// Virtual tokens: embeddings and how many of them each row uses.
 #[derive(Clone, Debug)]
 pub struct Prompt {
@@ -105,8 +124,12 @@ pub struct Prompt {
 impl Prompt {
     /// The same virtual tokens, `[n, d_model]`, on each of `rows` rows.
     pub fn shared(tokens: Tensor<2>, rows: usize, pooled_at_text: bool) -> Self {
-        let n = tokens.dims()[0];
-        let embeddings = tokens.unsqueeze_dim::<3>(0).repeat_dim(0, rows);
+        Self::new(tokens.unsqueeze_dim::<3>(0).repeat_dim(0, rows), pooled_at_text)
+    }
+
+    /// As many virtual tokens on each row, `[rows, n, d_model]`.
+    pub fn new(embeddings: Tensor<3>, pooled_at_text: bool) -> Self {
+        let [rows, n, _] = embeddings.dims();
         Self { embeddings, spans: Spans::uniform(n, rows), pooled_at_text: vec![pooled_at_text; rows] }
     }
 
