@@ -1,0 +1,176 @@
+//! `PrefixTuningConfig`: the fields of the reference's `adapter_config.json`, with its names and defaults.
+
+use peft_core::config::{Schema, size, submodules, virtual_tokens};
+use peft_core::{Backbone, Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Configuration of prefix tuning (Li and Liang 2021, arXiv:2101.00190); without projection and on an encoder it is
+/// P-tuning v2 (Liu et al. 2022, arXiv:2110.07602).
+///
+/// Serialises to the fields that Hugging Face PEFT 0.21 writes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PrefixConfig {
+    /// p: how many positions are put in front of the keys and values. There is no default.
+    pub num_virtual_tokens: Option<usize>,
+    /// H: the width of a layer's keys, all heads together. `None`: the model's.
+    pub token_dim: Option<usize>,
+    /// How many stacks take the prefix. This version computes 1 alone.
+    pub num_transformer_submodules: Option<usize>,
+    /// `None`: the model's.
+    pub num_attention_heads: Option<usize>,
+    /// L. `None`: the model's.
+    pub num_layers: Option<usize>,
+    /// Modules of the base that are trained and saved whole, such as a new head.
+    pub modules_to_save: Option<Vec<String>>,
+    /// `zero`: the prefix starts at zero. `None`: drawn at random.
+    pub init_weights: Option<InitWeights>,
+    /// h: the width inside the projection. `None`: H.
+    pub encoder_hidden_size: Option<usize>,
+    /// Whether the prefix is the output of a small network while it is trained. Files hold that output alone.
+    pub prefix_projection: bool,
+    /// Every other field of the file, kept as it is.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// How a prefix may start, other than at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitWeights {
+    /// Keys and values of zero.
+    Zero,
+}
+
+/// The fields beside those of [`PrefixConfig`].
+const SCHEMA: Schema = Schema {
+    kind: "PREFIX_TUNING",
+    unsupported: "{}",
+    inert: r#"{
+        "auto_mapping": null,
+        "base_model_name_or_path": null,
+        "inference_mode": true,
+        "peft_version": "0.21.2",
+        "revision": null,
+        "task_type": null
+    }"#,
+};
+
+/// The sizes of a prefix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// p.
+    pub(crate) tokens: usize,
+    /// L.
+    pub(crate) layers: usize,
+    /// Heads of each layer, and the width of one.
+    pub(crate) heads: [usize; 2],
+    /// h.
+    pub(crate) hidden: usize,
+}
+
+impl Sizes {
+    /// H.
+    pub(crate) fn d_model(&self) -> usize {
+        self.heads[0] * self.heads[1]
+    }
+
+    /// 2·L·H: keys and values of all layers.
+    pub(crate) fn width(&self) -> usize {
+        2 * self.layers * self.d_model()
+    }
+}
+
+impl PrefixConfig {
+    /// A prefix of `num_virtual_tokens` positions, everything else at its default.
+    pub fn new(num_virtual_tokens: usize) -> Self {
+        Self { num_virtual_tokens: Some(num_virtual_tokens), ..Self::default() }
+    }
+
+    /// Trains the prefix through a projection of inner width `hidden`.
+    pub fn with_projection(self, hidden: usize) -> Self {
+        Self { prefix_projection: true, encoder_hidden_size: Some(hidden), ..self }
+    }
+
+    /// Sets the modules to train and save whole.
+    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Reads the fields of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a `peft_type`
+    /// that is not prefix tuning.
+    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
+        let config: Self = SCHEMA.read(fields)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// All fields of an `adapter_config.json`, in the reference's form.
+    pub fn to_json(&self) -> Map<String, Value> {
+        SCHEMA.write(self)
+    }
+
+    /// The names of fields this version does not know: of a newer writer, kept but without effect.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
+        SCHEMA.unknown(&self.other)
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field and the values it may have.
+    pub fn validate(&self) -> Result<()> {
+        virtual_tokens(self.num_virtual_tokens)?;
+        if self.encoder_hidden_size == Some(0) {
+            return Err(Error::config("encoder_hidden_size", "a width of 0 lets nothing through; use 1 or more"));
+        }
+        if submodules(self.num_transformer_submodules, &self.other)? != 1 {
+            return Err(Error::config(
+                "num_transformer_submodules",
+                "a prefix for an encoder with a decoder is not supported by this version; use 1",
+            ));
+        }
+        SCHEMA.check(&self.other)
+    }
+
+    /// The same with every size that was left to the model filled in, as the reference writes it.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) refuses, and a size that is not the model's.
+    pub fn resolve<M: Backbone>(&self, backbone: &M) -> Result<Self> {
+        let sizes = self.sizes(backbone)?;
+        Ok(Self {
+            token_dim: Some(sizes.d_model()),
+            num_transformer_submodules: Some(1),
+            num_attention_heads: Some(sizes.heads[0]),
+            num_layers: Some(sizes.layers),
+            encoder_hidden_size: Some(sizes.hidden),
+            ..self.clone()
+        })
+    }
+
+    pub(crate) fn sizes<M: Backbone>(&self, backbone: &M) -> Result<Sizes> {
+        self.validate()?;
+        let heads: Vec<[usize; 2]> = backbone.sites().attentions().map(|(_, heads)| heads).collect();
+        let Some(&first) = heads.first() else {
+            return Err(Error::config(
+                "peft_type",
+                "the model has no attention that takes a prefix; use another method",
+            ));
+        };
+        if heads.iter().any(|&other| other != first) {
+            return Err(Error::config("peft_type", "the model's attentions differ in size; use another method"));
+        }
+        let d_model = size("token_dim", self.token_dim, first[0] * first[1])?;
+        Ok(Sizes {
+            tokens: virtual_tokens(self.num_virtual_tokens)?,
+            layers: size("num_layers", self.num_layers, heads.len())?,
+            heads: [size("num_attention_heads", self.num_attention_heads, first[0])?, first[1]],
+            hidden: self.encoder_hidden_size.unwrap_or(d_model),
+        })
+    }
+}
