@@ -94,16 +94,26 @@ impl<P: Fold> Fold for Adapter<P> {
     }
 }
 
-/// The copies take the place of the base's parameters; the method acts on what is there then.
+/// The copies take the place of the base's parameters; the method acts on what is there then. Where there are none the
+/// method has the bare layer: what replaces a parameter need not work out what hooks inside make of it.
 impl<P: Method> Hooks for Adapter<P> {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        (&self.saved, &self.method).linear(op, x)
+        match self.saved.holds(op.site) {
+            true => (&self.saved, &self.method).linear(op, x),
+            false => self.method.linear(op, x),
+        }
     }
     fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        (&self.saved, &self.method).norm(op, x)
+        match self.saved.holds(op.site) {
+            true => (&self.saved, &self.method).norm(op, x),
+            false => self.method.norm(op, x),
+        }
     }
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
-        (&self.saved, &self.method).embedding(op, ids)
+        match self.saved.holds(op.site) {
+            true => (&self.saved, &self.method).embedding(op, ids),
+            false => self.method.embedding(op, ids),
+        }
     }
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         self.method.sublayer(at, h)

@@ -54,6 +54,11 @@ impl Overrides {
         self.index.keys()
     }
 
+    /// Whether a parameter of the module at `at` has a replacement.
+    pub fn holds(&self, at: &Site) -> bool {
+        self.index.contains_key(at)
+    }
+
     /// How the copies are stored: `key(site, leaf)` is the tensor's name.
     pub fn stored(&self, key: impl Fn(&Site, &str) -> String) -> Vec<Stored> {
         let mut stored = Vec::new();
