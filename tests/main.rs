@@ -6,6 +6,7 @@ mod laws;
 mod methods_to_come;
 mod rows;
 mod seam;
+mod selection;
 mod seventh_method;
 mod support;
 mod virtual_tokens;
