@@ -98,7 +98,7 @@ fn adapter(config: &SelectConfig, mini: &Mini) -> Adapter<Selected> {
 
 /// The names in a file, without what all of them begin with.
 fn names(selected: &Selected) -> Vec<String> {
-    export(selected).into_keys().map(|name| name.replace("base_model.model.", "")).collect()
+    export(selected).into_keys().map(|name| name.rsplit_once("model.").unwrap().1.to_string()).collect()
 }
 
 #[test]
