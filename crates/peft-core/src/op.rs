@@ -59,6 +59,23 @@ impl LinearOp<'_> {
     }
 }
 
+impl LinearOp<'_> {
+    /// Runs it with something added to its parameters, whatever the base, and the hooks inside, make of them: what
+    /// folding those hooks into the weights and then adding would give.
+    pub fn run_added(mut self, weight: Option<Tensor<2>>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
+        if self.inner.is_none() {
+            self.weight = plus(self.weight, weight);
+            self.bias = sum(self.bias, bias);
+            return self.run(x);
+        }
+        let y = self.run(x.clone());
+        match (weight, bias) {
+            (Some(weight), bias) => y + linear(x, weight, bias),
+            (None, bias) => plus(y, bias.map(Tensor::unsqueeze)),
+        }
+    }
+}
+
 /// A normalisation about to run.
 #[derive(Clone)]
 pub struct NormOp<'a> {
@@ -110,6 +127,22 @@ impl NormOp<'_> {
     }
 }
 
+impl NormOp<'_> {
+    /// Runs it with something added to its parameters, whatever the base, and the hooks inside, make of them.
+    pub fn run_added(mut self, weight: Option<Tensor<1>>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
+        if self.inner.is_none() {
+            self.weight = plus(self.weight, weight);
+            self.bias = sum(self.bias, bias);
+            return self.run(x);
+        }
+        let y = self.clone().run(x.clone());
+        match (weight, bias) {
+            (Some(weight), bias) => y + Self { inner: None, weight, bias, ..self }.run(x),
+            (None, bias) => plus(y, bias.map(Tensor::unsqueeze)),
+        }
+    }
+}
+
 /// A table look-up about to run.
 #[derive(Clone)]
 pub struct EmbeddingOp<'a> {
@@ -142,6 +175,28 @@ impl EmbeddingOp<'_> {
             Some(weight) => embedding(weight, ids),
             None => self.run(ids),
         }
+    }
+}
+
+impl EmbeddingOp<'_> {
+    /// Runs it with something added to the table, whatever the base, and the hooks inside, make of it.
+    pub fn run_added(self, weight: Option<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
+        let found = weight.map(|weight| embedding(weight, ids.clone()));
+        plus(self.run(ids), found)
+    }
+}
+
+fn sum(a: Option<Tensor<1>>, b: Option<Tensor<1>>) -> Option<Tensor<1>> {
+    match a {
+        Some(a) => Some(plus(a, b)),
+        None => b,
+    }
+}
+
+fn plus<const D: usize>(value: Tensor<D>, more: Option<Tensor<D>>) -> Tensor<D> {
+    match more {
+        Some(more) => value + more,
+        None => value,
     }
 }
 
