@@ -15,14 +15,16 @@ use crate::method::{Method, Stored};
 /// Tensors by their name in a file.
 pub type Tensors = BTreeMap<String, TensorData>;
 
-/// What an adapter file holds of `method`: its shipped parameters, and what is computed from the others.
+/// What an adapter file holds of `method`: its shipped parameters, what is computed from the others, and the whole
+/// numbers it was built with.
 pub fn export<P: Method>(method: &P) -> Tensors {
     let mut out = values(method, |stored| stored.shipped);
+    out.extend(constants(method));
     out.extend(method.computed().into_iter().map(|(key, tensor)| (key, tensor.into_data())));
     out
 }
 
-/// All parameters of `method` by name, those that files leave out included.
+/// All parameters of `method` by name, those that files leave out included; not the whole numbers, which nothing trains.
 pub fn parameters<P: Method>(method: &P) -> Tensors {
     values(method, |_| true)
 }
@@ -41,6 +43,24 @@ fn values<P: Method>(method: &P, wanted: fn(&Stored) -> bool) -> Tensors {
     }
     let mut visit = Visit { stored: by_id(method), out: Tensors::new() };
     visit.stored.retain(|_, stored| wanted(stored));
+    method.visit(&mut visit);
+    visit.out
+}
+
+/// The whole numbers `method` was built with, such as the positions of a sparse mask: as 32 bits on any backend.
+fn constants<P: Method>(method: &P) -> Tensors {
+    struct Visit {
+        stored: HashMap<ParamId, Stored>,
+        out: Tensors,
+    }
+    impl ModuleVisitor for Visit {
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            if let Some(stored) = self.stored.get(&param.id) {
+                self.out.insert(stored.key.clone(), param.val().into_data().convert_dtype(DType::I32));
+            }
+        }
+    }
+    let mut visit = Visit { stored: by_id(method), out: Tensors::new() };
     method.visit(&mut visit);
     visit.out
 }
@@ -66,11 +86,20 @@ pub fn export_gradients<P: Method>(method: &P, gradients: &Gradients) -> Tensors
     visit.out
 }
 
-/// `method` with every parameter set from `tensors`, by name, in f32.
+/// `method` with every parameter set from `tensors`, by name, in f32. The whole numbers it was built with have to be
+/// those of `tensors`.
 ///
 /// # Errors
 /// [`Error::Misfit`] naming every missing, unexpected and mis-shaped tensor.
 pub fn import<P: Method>(method: P, mut tensors: Tensors) -> Result<P> {
+    let mut faults = Vec::new();
+    for (key, built) in constants(&method) {
+        match tensors.remove(&key) {
+            None => faults.push(format!("`{key}` is missing")),
+            Some(data) if data.shape() == built.shape() && data.iter::<i64>().eq(built.iter::<i64>()) => {}
+            Some(_) => faults.push(format!("`{key}` is not what the adapter was built with")),
+        }
+    }
     struct Fill<'a> {
         stored: HashMap<ParamId, Stored>,
         tensors: &'a mut Tensors,
@@ -100,7 +129,7 @@ pub fn import<P: Method>(method: P, mut tensors: Tensors) -> Result<P> {
             })
         }
     }
-    let mut fill = Fill { stored: by_id(&method), tensors: &mut tensors, faults: Vec::new() };
+    let mut fill = Fill { stored: by_id(&method), tensors: &mut tensors, faults };
     let method = method.map(&mut fill);
     let mut faults = fill.faults;
     faults.extend(tensors.keys().map(|key| format!("`{key}` is unexpected")));
