@@ -33,5 +33,5 @@ pub use op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
 pub use overrides::Overrides;
 pub use rows::BatchRows;
 pub use scope::{Naming, Scope};
-pub use site::{Site, SiteEntry, SiteKind, Sites};
+pub use site::{Block, Site, SiteEntry, SiteKind, Sites};
 pub use virtual_tokens::{KeyValue, Pooling, Prompt, Spans};

@@ -77,6 +77,17 @@ impl Ord for Site {
     }
 }
 
+/// A block of a transformer's layer: what a residual is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// The attention of a sequence to itself.
+    SelfAttention,
+    /// The attention of a decoder to its encoder's output.
+    CrossAttention,
+    /// The feed-forward part.
+    FeedForward,
+}
+
 /// What a site offers, with the sizes a method needs to allocate its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteKind {
@@ -109,6 +120,10 @@ pub enum SiteKind {
     Sublayer {
         /// Width of the hidden state.
         d_model: usize,
+        /// Which block ends here.
+        after: Block,
+        /// The layer it belongs to, from 0; a decoder's layers count on from its encoder's.
+        layer: usize,
     },
     /// The keys and values of an attention.
     Attention {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, softmax};
 use peft_core::nn::{Embedding, LayerNorm, Linear};
-use peft_core::{Backbone, BatchRows, Hooks, Scope, Site, SiteKind, Sites, Spans, Sublayer};
+use peft_core::{Backbone, BatchRows, Block, Hooks, Scope, Site, SiteKind, Sites, Spans, Sublayer};
 
 /// Width of the hidden states.
 pub const HIDDEN: usize = 8;
@@ -37,15 +37,15 @@ struct Layer {
     query: Linear,
     key: Linear,
     value: Linear,
-    attention: Block,
+    attention: End,
     up: Linear,
-    output: Block,
+    output: End,
     #[module(skip)]
     prefix: Site,
 }
 
 #[derive(Module, Debug)]
-struct Block {
+struct End {
     dense: Linear,
     norm: LayerNorm,
     #[module(skip)]
@@ -63,9 +63,9 @@ impl Mini {
                 query: at.linear("query", HIDDEN, HIDDEN, true),
                 key: at.linear("key", HIDDEN, HIDDEN, true),
                 value: at.linear("value", HIDDEN, HIDDEN, true),
-                attention: Block::new(&at.pp("attention"), HIDDEN),
+                attention: End::new(&at.pp("attention"), HIDDEN, Block::SelfAttention, i),
                 up: at.linear("up", HIDDEN, INNER, true),
-                output: Block::new(&at.pp("output"), INNER),
+                output: End::new(&at.pp("output"), INNER, Block::FeedForward, i),
                 prefix: at.site(SiteKind::Attention { n_heads: HEADS, d_head: HIDDEN / HEADS }),
             }
         };
@@ -154,12 +154,12 @@ impl Layer {
     }
 }
 
-impl Block {
-    fn new(scope: &Scope, d_in: usize) -> Self {
+impl End {
+    fn new(scope: &Scope, d_in: usize, after: Block, layer: usize) -> Self {
         Self {
             dense: scope.linear("dense", d_in, HIDDEN, true),
             norm: scope.layer_norm("norm", HIDDEN, 1e-12),
-            site: scope.site(SiteKind::Sublayer { d_model: HIDDEN }),
+            site: scope.site(SiteKind::Sublayer { d_model: HIDDEN, after, layer }),
         }
     }
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
+use peft_core::{Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
 
 use super::config::BertConfig;
 use crate::mask::AttentionMask;
@@ -28,7 +28,7 @@ struct BertSelfAttention {
 }
 
 impl BertAttention {
-    pub(super) fn new(config: &BertConfig, scope: &Scope) -> Self {
+    pub(super) fn new(config: &BertConfig, layer: usize, scope: &Scope) -> Self {
         let at = scope.pp("self_attention");
         let (h, n_heads) = (config.hidden_size, config.num_attention_heads);
         let self_attention = BertSelfAttention {
@@ -39,7 +39,8 @@ impl BertAttention {
             n_heads,
             site: at.site(SiteKind::Attention { n_heads, d_head: config.head_size() }),
         };
-        Self { self_attention, output: BertOutputBlock::new(h, config, &scope.pp("output")) }
+        let output = BertOutputBlock::new(h, Block::SelfAttention, layer, config, &scope.pp("output"));
+        Self { self_attention, output }
     }
 
     /// Where a prefix enters.
@@ -86,12 +87,12 @@ pub(super) struct BertOutputBlock {
 }
 
 impl BertOutputBlock {
-    pub(super) fn new(d_in: usize, config: &BertConfig, scope: &Scope) -> Self {
+    pub(super) fn new(d_in: usize, after: Block, layer: usize, config: &BertConfig, scope: &Scope) -> Self {
         Self {
             dense: scope.linear("dense", d_in, config.hidden_size, true),
             layer_norm: scope.layer_norm("layer_norm", config.hidden_size, config.layer_norm_eps),
             dropout: Dropout::new(config.hidden_dropout_prob),
-            site: scope.site(SiteKind::Sublayer { d_model: config.hidden_size }),
+            site: scope.site(SiteKind::Sublayer { d_model: config.hidden_size, after, layer }),
         }
     }
 

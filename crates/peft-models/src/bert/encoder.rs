@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Hooks, Scope, Site};
+use peft_core::{Block, Hooks, Scope, Site};
 
 use super::attention::{BertAttention, BertOutputBlock};
 use super::config::{Activation, BertConfig};
@@ -33,7 +33,7 @@ struct BertIntermediate {
 impl BertEncoder {
     pub(super) fn new(config: &BertConfig, scope: &Scope) -> Self {
         let layers = scope.pp("layer");
-        Self { layer: (0..config.num_hidden_layers).map(|i| BertLayer::new(config, &layers.pp(i))).collect() }
+        Self { layer: (0..config.num_hidden_layers).map(|i| BertLayer::new(config, i, &layers.pp(i))).collect() }
     }
 
     /// Where the first layer takes a prefix: its length shifts the positions of the whole model.
@@ -48,15 +48,15 @@ impl BertEncoder {
 }
 
 impl BertLayer {
-    fn new(config: &BertConfig, scope: &Scope) -> Self {
+    fn new(config: &BertConfig, layer: usize, scope: &Scope) -> Self {
         let (h, i) = (config.hidden_size, config.intermediate_size);
         Self {
-            attention: BertAttention::new(config, &scope.pp("attention")),
+            attention: BertAttention::new(config, layer, &scope.pp("attention")),
             intermediate: BertIntermediate {
                 dense: scope.pp("intermediate").linear("dense", h, i, true),
                 activation: config.hidden_act,
             },
-            output: BertOutputBlock::new(i, config, &scope.pp("output")),
+            output: BertOutputBlock::new(i, Block::FeedForward, layer, config, &scope.pp("output")),
         }
     }
 
