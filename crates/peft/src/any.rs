@@ -42,7 +42,7 @@ macro_rules! refusal {
 }
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $feature:literal $variant:ident($method:ty, $config:ty) is $kind:literal $merging:ident $(($reason:literal))?;)*) => {
+    ($($(#[$doc:meta])* $feature:literal $variant:ident($method:ty, $config:ty) is $($kind:literal)|+, $merging:ident $(($reason:literal))?;)*) => {
         /// A method known at run time only.
         #[derive(Module, Debug)]
         pub enum AnyMethod {
@@ -56,7 +56,7 @@ macro_rules! methods {
         }
 
         /// The `peft_type` of every method of this build.
-        pub const KINDS: &[&str] = &[$(#[cfg(feature = $feature)] $kind,)*];
+        pub const KINDS: &[&str] = &[$($(#[cfg(feature = $feature)] $kind,)+)*];
 
         impl AnyConfig {
             /// Reads an `adapter_config.json` by its `peft_type`.
@@ -66,7 +66,7 @@ macro_rules! methods {
             pub fn from_json(fields: Map<String, Value>) -> Result<Self, Unsupported> {
                 match fields.get("peft_type").and_then(Value::as_str) {
                     $(#[cfg(feature = $feature)]
-                    Some($kind) => <$config>::from_json(fields).map(Self::$variant).map_err(Unsupported::Field),)*
+                    Some($($kind)|+) => <$config>::from_json(fields).map(Self::$variant).map_err(Unsupported::Field),)*
                     Some(other) => Err(Unsupported::Method(other.to_string())),
                     None => Err(Unsupported::Method("no peft_type".to_string())),
                 }
@@ -75,11 +75,6 @@ macro_rules! methods {
             /// The fields of an `adapter_config.json`.
             pub fn to_json(&self) -> Map<String, Value> {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(config) => config.to_json(),)* }
-            }
-
-            /// `peft_type`.
-            pub fn kind(&self) -> &'static str {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(_) => $kind,)* }
             }
 
             /// `modules_to_save`.
@@ -216,6 +211,12 @@ impl AnyConfig {
         peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
     }
 
+    /// `peft_type`.
+    pub fn kind(&self) -> &'static str {
+        let fields = self.to_json();
+        KINDS.iter().copied().find(|kind| fields["peft_type"] == *kind).expect("a configuration writes its own type")
+    }
+
     /// `target_modules`, where the method has such a field and it is set.
     pub fn target_modules(&self) -> Option<Targets> {
         serde_json::from_value(self.to_json().remove("target_modules")?).ok()
@@ -224,7 +225,13 @@ impl AnyConfig {
 
 methods! {
     /// Learned rescaling.
-    "ia3" Ia3(peft_ia3::Ia3, peft_ia3::Ia3Config) is "IA3" merges;
+    "ia3" Ia3(peft_ia3::Ia3, peft_ia3::Ia3Config) is "IA3", merges;
     /// Low-rank adaptation.
-    "lora" Lora(peft_lora::Lora, peft_lora::LoraConfig) is "LORA" merges;
+    "lora" Lora(peft_lora::Lora, peft_lora::LoraConfig) is "LORA", merges;
+    /// Trained keys and values.
+    "prefix" Prefix(peft_prefix::Prefix, peft_prefix::PrefixConfig) is "PREFIX_TUNING",
+        stays("it adds positions, not numbers to the weights");
+    /// A chosen part of the base.
+    "select" Selected(peft_select::Selected, peft_select::SelectConfig)
+        is "LN_TUNING" | "BITFIT" | "LAST_LAYERS" | "HEAD" | "FULL", merges;
 }

@@ -14,6 +14,10 @@ pub use peft_ia3 as ia3;
 #[cfg(feature = "lora")]
 pub use peft_lora as lora;
 pub use peft_models as models;
+#[cfg(feature = "prefix")]
+pub use peft_prefix as prefix;
+#[cfg(feature = "select")]
+pub use peft_select as select;
 
 /// What most programs name.
 pub mod prelude {
@@ -24,6 +28,10 @@ pub mod prelude {
     pub use peft_lora::{Lora, LoraConfig};
     pub use peft_models::Batch;
     pub use peft_models::bert::{BertConfig, BertForMaskedLm, BertForSequenceClassification};
+    #[cfg(feature = "prefix")]
+    pub use peft_prefix::{Prefix, PrefixConfig};
+    #[cfg(feature = "select")]
+    pub use peft_select::{SelectConfig, Selected};
 
     pub use crate::{AnyConfig, AnyMethod, load_adapter, save_adapter};
 }
