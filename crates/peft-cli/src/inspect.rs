@@ -16,6 +16,7 @@ use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets};
 
 use crate::cli::InspectArgs;
 use crate::hub;
+use crate::method::describe;
 use crate::run_folder::{labels_of, options_of};
 use crate::terminal::say;
 use crate::train::thousands;
@@ -117,12 +118,17 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     say!("base       {}", text("base_model_name_or_path"))?;
     match AnyConfig::from_json(file.config.clone()) {
         Ok(config) => {
-            say!("settings   {}", settings(&config)?)?;
-            say!("targets    {}", list(config.target_modules().as_ref()))?;
+            say!("method     {}", describe(&config))?;
+            if config.to_json().contains_key("target_modules") {
+                say!("targets    {}", list(config.target_modules().as_ref()))?;
+            }
+            if let AnyConfig::Ia3(ia3) = &config {
+                say!("inputs     {}", list(ia3.feedforward_modules.as_ref()))?;
+            }
             say!("saved      {}", config.modules_to_save().join(", "))?;
         }
-        Err(Unsupported::Method(kind)) => say!("settings   {kind} is not a method of this version")?,
-        Err(Unsupported::Field(error)) => say!("settings   {error}")?,
+        Err(Unsupported::Method(kind)) => say!("method     {kind} is not a method of this version")?,
+        Err(Unsupported::Field(error)) => say!("method     {error}")?,
     }
     let parameters: usize = file.tensors.values().map(|data| data.shape().iter().product::<usize>()).sum();
     say!("tensors    {}, {} parameters", file.tensors.len(), thousands(parameters))?;
@@ -156,17 +162,6 @@ fn module(tensor: &str) -> &str {
     };
     let start = owner.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
     &owner[start..]
-}
-
-fn settings(config: &AnyConfig) -> Result<String> {
-    Ok(match config {
-        AnyConfig::Lora(lora) => {
-            let bias = serde_json::to_value(lora.bias)?;
-            let bias = bias.as_str().unwrap_or_default();
-            format!("r {}, alpha {}, dropout {}, bias {bias}", lora.rank, lora.alpha, lora.dropout)
-        }
-        AnyConfig::Ia3(ia3) => format!("rescales the inputs of {}", list(ia3.feedforward_modules.as_ref())),
-    })
 }
 
 fn share(trained: usize, base: usize) -> Result<()> {

@@ -1,14 +1,73 @@
 //! The method a run asks for: from its options to its configuration.
+//!
+//! An option of a method is called as the field of its configuration is, so the fields of `adapter_config.json` are the
+//! method's defaults here with the options that were given in their places; the method's own crate checks them.
 
-use anyhow::{Result, bail};
-use peft::ia3::Ia3Config;
-use peft::lora::LoraConfig;
-use peft::{AnyConfig, default_feedforward, default_targets};
+use anyhow::{Result, anyhow, bail};
+use peft::{AnyConfig, Unsupported, default_feedforward, default_targets};
+use serde_json::{Map, Value};
 
 use crate::options::TrainOptions;
 
+/// A method that the program trains.
+struct Entry {
+    /// What `--method` calls it.
+    name: &'static str,
+    /// Its `peft_type`.
+    kind: &'static str,
+    /// Fields that differ from the reference's defaults, as a JSON object: settings that learn something on a small task.
+    defaults: &'static str,
+    /// The largest learning rate where none is given.
+    learning_rate: f64,
+    /// What it is called in a sentence.
+    title: &'static str,
+    /// The fields that say the most about it.
+    shown: &'static [&'static str],
+}
+
+const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "lora",
+        kind: "LORA",
+        defaults: r#"{"r": 8, "lora_alpha": 16, "lora_dropout": 0.1}"#,
+        learning_rate: 1e-3,
+        title: "LoRA",
+        shown: &["r", "lora_alpha", "use_dora", "init_lora_weights"],
+    },
+    Entry { name: "ia3", kind: "IA3", defaults: "{}", learning_rate: 5e-3, title: "(IA)³", shown: &[] },
+    Entry {
+        name: "prefix",
+        kind: "PREFIX_TUNING",
+        defaults: r#"{"num_virtual_tokens": 20}"#,
+        learning_rate: 1e-2,
+        title: "prefix tuning",
+        shown: &["num_virtual_tokens", "prefix_projection"],
+    },
+    Entry {
+        name: "layernorm",
+        kind: "LN_TUNING",
+        defaults: "{}",
+        learning_rate: 1e-3,
+        title: "LayerNorm tuning",
+        shown: &[],
+    },
+    Entry { name: "bitfit", kind: "BITFIT", defaults: "{}", learning_rate: 1e-3, title: "BitFit", shown: &[] },
+    Entry {
+        name: "last-layers",
+        kind: "LAST_LAYERS",
+        defaults: r#"{"num_layers": 1}"#,
+        learning_rate: 2e-4,
+        title: "the last layers",
+        shown: &["num_layers"],
+    },
+    Entry { name: "head", kind: "HEAD", defaults: "{}", learning_rate: 1e-3, title: "the head alone", shown: &[] },
+    Entry { name: "full", kind: "FULL", defaults: "{}", learning_rate: 1e-4, title: "full fine-tuning", shown: &[] },
+];
+
 /// What `--method` may say.
-pub(crate) const METHODS: [&str; 2] = ["lora", "ia3"];
+pub(crate) fn methods() -> Vec<&'static str> {
+    ENTRIES.iter().map(|entry| entry.name).collect()
+}
 
 /// Methods that adapt a choice of modules.
 const TARGETING: &[&str] = &["lora", "adalora", "ia3", "layernorm", "bitfit"];
@@ -48,108 +107,99 @@ const OWN: &[(&str, &[&str])] = &[
     ("num_samples", &["fish"]),
 ];
 
+/// Whether `option` is one of some methods only.
+fn is_own(option: &str) -> bool {
+    OWN.iter().any(|(own, _)| *own == option)
+}
+
 impl TrainOptions {
     /// The method's name.
     pub(crate) fn method(&self) -> &str {
-        self.method.as_deref().unwrap_or(METHODS[0])
+        self.method.as_deref().unwrap_or(ENTRIES[0].name)
     }
 
-    /// The largest learning rate where none is given: what the reference runs of each method use.
+    fn entry(&self) -> Result<&'static Entry> {
+        let entry = ENTRIES.iter().find(|entry| entry.name == self.method());
+        let names = || methods().join(", ");
+        entry.ok_or_else(|| anyhow!("method: `{}` is not a method of this version; choose {}", self.method(), names()))
+    }
+
+    /// The largest learning rate where none is given.
     pub(crate) fn default_learning_rate(&self) -> f64 {
-        if self.method() == "ia3" { 5e-3 } else { 1e-3 }
+        self.entry().map_or(1e-3, |entry| entry.learning_rate)
     }
 
     /// These without what is only meant for their method.
     pub(crate) fn without_method(self) -> Self {
-        self.without(|option| {
-            option == "method" || option == "learning_rate" || OWN.iter().any(|(own, _)| *own == option)
-        })
+        self.without(|option| option == "method" || option == "learning_rate" || is_own(option))
     }
 
     /// Sets the method's own defaults, and refuses options of another method and values that make no sense.
     pub(crate) fn resolve_method(self) -> Result<Self> {
-        if !METHODS.contains(&self.method()) {
-            bail!("method: `{}` is not a method of this version; choose {}", self.method(), METHODS.join(" or "));
-        }
-        let method = self.method();
-        let foreign = |option: &&str| OWN.iter().any(|(own, methods)| own == option && !methods.contains(&method));
+        let entry = self.entry()?;
+        let foreign = |option: &&str| OWN.iter().any(|(own, methods)| own == option && !methods.contains(&entry.name));
         if let Some(option) = self.given().iter().find(|option| foreign(option)) {
-            bail!("{option}: not an option of the method {method}; leave it out, or choose another --method");
+            bail!("{option}: not an option of the method {}; leave it out, or choose another --method", entry.name);
         }
-        let this = match self.method() {
-            "lora" => Self {
-                r: self.r.or(Some(8)),
-                lora_alpha: self.lora_alpha.or(Some(16.0)),
-                lora_dropout: self.lora_dropout.or(Some(0.1)),
-                ..self
-            },
-            _ => self,
-        };
-        if this.method() == "lora" {
-            this.lora().validate()?;
-        }
-        let method = this.method().to_string();
-        Ok(Self { method: Some(method), ..this })
+        // What a run records is complete: later versions may have other defaults.
+        let defaults: Self = serde_json::from_str(entry.defaults)?;
+        let named = |options: Self| Self { method: Some(entry.name.to_string()), ..options };
+        let this = named(self).over(named(defaults));
+        this.adapter_config("bert", &[])?;
+        Ok(this)
     }
 
     /// The method's configuration for a model of `model_type`, with `save` among the modules that are trained whole.
-    pub(crate) fn adapter_config(&self, model_type: &str, save: &[&str]) -> AnyConfig {
-        let mut modules = self.saved();
+    ///
+    /// # Errors
+    /// A value that the method refuses.
+    pub(crate) fn adapter_config(&self, model_type: &str, save: &[&str]) -> Result<AnyConfig> {
+        let entry = self.entry()?;
+        let mut fields = Map::from_iter([("peft_type".to_string(), Value::from(entry.kind))]);
+        let Value::Object(given) = serde_json::to_value(self)? else { bail!("the options do not serialise") };
+        fields.extend(given.into_iter().filter(|(option, _)| is_own(option)));
+        // Whoever names the targets says which of them are rescaled at the input.
+        if entry.kind == "IA3" && self.target_modules.is_none() && self.feedforward_modules.is_none() {
+            fields.insert("feedforward_modules".into(), serde_json::to_value(default_feedforward(model_type))?);
+        }
+        if self.target_modules.is_none()
+            && let Some(targets) = default_targets(entry.kind, model_type)
+        {
+            fields.insert("target_modules".into(), serde_json::to_value(targets)?);
+        }
+        let mut modules = self.modules_to_save.as_ref().map(|names| names.as_slice().to_vec()).unwrap_or_default();
         for module in save {
             if !modules.iter().any(|name| name == module) {
                 modules.push(module.to_string());
             }
         }
-        let modules_to_save = Some(modules);
-        match self.method() {
-            "ia3" => AnyConfig::Ia3(Ia3Config {
-                target_modules: self.target_modules.clone().or_else(|| default_targets("IA3", model_type)),
-                // Whoever names the targets says which of them are rescaled at the input.
-                feedforward_modules: match (&self.feedforward_modules, &self.target_modules) {
-                    (None, None) => default_feedforward(model_type),
-                    (given, _) => given.clone(),
-                },
-                exclude_modules: self.exclude_modules.clone(),
-                modules_to_save,
-                ..Ia3Config::default()
-            }),
-            _ => AnyConfig::Lora(LoraConfig {
-                target_modules: self.target_modules.clone().or_else(|| default_targets("LORA", model_type)),
-                modules_to_save,
-                ..self.lora()
-            }),
-        }
-    }
-
-    fn saved(&self) -> Vec<String> {
-        self.modules_to_save.as_ref().map(|names| names.as_slice().to_vec()).unwrap_or_default()
-    }
-
-    fn lora(&self) -> LoraConfig {
-        let d = LoraConfig::default();
-        LoraConfig {
-            rank: self.r.unwrap_or(d.rank),
-            alpha: self.lora_alpha.unwrap_or(d.alpha),
-            dropout: self.lora_dropout.unwrap_or(d.dropout),
-            exclude_modules: self.exclude_modules.clone(),
-            bias: self.bias.unwrap_or_default(),
-            use_rslora: self.use_rslora.unwrap_or(false),
-            init_lora_weights: self.init_lora_weights.clone().unwrap_or(d.init_lora_weights),
-            layers_to_transform: self.layers_to_transform.clone(),
-            layers_pattern: self.layers_pattern.clone(),
-            rank_pattern: self.rank_pattern.clone().unwrap_or_default(),
-            alpha_pattern: self.alpha_pattern.clone().unwrap_or_default(),
-            ..d
-        }
+        fields.insert("modules_to_save".into(), modules.into());
+        AnyConfig::from_json(fields).map_err(|unsupported| match unsupported {
+            Unsupported::Field(error) => error.into(),
+            Unsupported::Method(kind) => anyhow!("method: {kind} is not in this build"),
+        })
     }
 }
 
 /// The method and its settings in a few words.
 pub(crate) fn describe(config: &AnyConfig) -> String {
-    match config {
-        AnyConfig::Lora(lora) => format!("LoRA r={} alpha={}", lora.rank, lora.alpha),
-        AnyConfig::Ia3(_) => "(IA)³".to_string(),
+    let fields = config.to_json();
+    let Some(entry) = ENTRIES.iter().find(|entry| entry.kind == config.kind()) else {
+        return config.kind().to_string();
+    };
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let told = |value: &&Value| !matches!(value, Value::Null | Value::Bool(_));
+    let mut words = vec![entry.title.to_string()];
+    for name in entry.shown {
+        match fields.get(*name) {
+            Some(Value::Bool(true)) if *name != "init_lora_weights" => words.push(name.to_string()),
+            value => words.extend(value.filter(told).map(|value| format!("{name}={}", plain(value)))),
+        }
     }
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -162,5 +212,29 @@ mod tests {
             assert!(TrainOptions::KEYS.contains(option), "{option}");
             assert!(!methods.is_empty());
         }
+    }
+
+    #[test]
+    fn every_method_has_a_configuration_without_any_option() {
+        for entry in ENTRIES {
+            let options = TrainOptions { method: Some(entry.name.to_string()), ..TrainOptions::default() };
+            let config = options.resolve_method().unwrap().adapter_config("bert", &["classifier"]).unwrap();
+            assert_eq!(config.kind(), entry.kind);
+            assert!(describe(&config).starts_with(entry.title));
+            assert!(config.modules_to_save().contains(&"classifier".to_string()));
+        }
+    }
+
+    #[test]
+    fn an_option_is_a_field_and_a_foreign_one_is_refused() {
+        let prefix = |options: TrainOptions| TrainOptions { method: Some("prefix".into()), ..options };
+        let options = prefix(TrainOptions { num_virtual_tokens: Some(7), ..TrainOptions::default() });
+        let config = options.resolve_method().unwrap().adapter_config("bert", &[]).unwrap();
+        assert_eq!(config.to_json()["num_virtual_tokens"], 7);
+        assert_eq!(describe(&config), "prefix tuning num_virtual_tokens=7");
+        let error = prefix(TrainOptions { r: Some(8), ..TrainOptions::default() }).resolve_method().unwrap_err();
+        assert!(error.to_string().contains("r: not an option of the method prefix"), "{error}");
+        let error = prefix(TrainOptions { num_virtual_tokens: Some(0), ..TrainOptions::default() }).resolve_method();
+        assert!(error.unwrap_err().to_string().contains("num_virtual_tokens"));
     }
 }

@@ -14,7 +14,7 @@ use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::method::METHODS;
+use crate::method::methods;
 
 /// Which columns of a data file are read, and how.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ options! {
     #[arg(long, value_name = "N")]
     max_length: usize,
     /// The method [default: lora]
-    #[arg(long, value_parser = METHODS)]
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(methods()))]
     method: String,
     /// LoRA: rank of the update [default: 8]
     #[arg(long, short, value_name = "N")]

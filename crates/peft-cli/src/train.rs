@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         device.seed(settings.seed);
         let loaded = BertForSequenceClassification::from_folder(&self.model, Some(self.outputs()), &device)?;
         let fresh = loaded.fresh_modules(PREFIX).join(", ");
-        let (config, bert) = (self.adapter_config(&loaded), loaded.module);
+        let (config, bert) = (self.adapter_config(&loaded)?, loaded.module);
         let adapter = config.init(&bert)?;
         // The folder is touched only now: bad input leaves no trace.
         let folder = match resumed {
@@ -155,15 +155,15 @@ impl<'a> Session<'a> {
 
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
     /// hold is new, and so must be trained and saved.
-    fn adapter_config<M>(&self, loaded: &Loaded<M>) -> AnyConfig {
+    fn adapter_config<M>(&self, loaded: &Loaded<M>) -> Result<AnyConfig> {
         let save = [vec!["classifier"], loaded.fresh_modules(PREFIX)].concat();
-        let mut config = self.options.adapter_config("bert", &save);
+        let mut config = self.options.adapter_config("bert", &save)?;
         config.record([
             ("task_type", json!("SEQ_CLS")),
             ("base_model_name_or_path", json!(self.options.model)),
             ("revision", json!(self.options.revision)),
         ]);
-        config
+        Ok(config)
     }
 }
 

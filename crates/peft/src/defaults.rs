@@ -11,6 +11,8 @@ pub fn default_targets(method: &str, model_type: &str) -> Option<Targets> {
     let names: &[&str] = match (method, model_type) {
         ("LORA", "bert") => &["query", "value"],
         ("IA3", "bert") => &["key", "value", "output.dense"],
+        // The reference has no default here; these are all of a BERT's.
+        ("LN_TUNING", "bert") => &["LayerNorm"],
         _ => return None,
     };
     Some(list(names))
