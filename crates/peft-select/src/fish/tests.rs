@@ -168,6 +168,9 @@ fn the_importance_is_the_sum_of_squared_gradients_and_training_moves_the_mask_al
     let merged = merge(mini.clone(), &mask).unwrap();
     assert_eq!(differences(&export(&copies(&mini)), &export(&copies(&merged))), kept);
     assert_eq!(positions(&export(&mask)), kept);
+    // Apart from the graph, as in evaluation.
+    let x = || ids(2, &Device::flex());
+    close(mini.valid().forward(x(), &mask.valid()), merged.valid().forward(x(), &Identity));
 }
 
 #[test]
