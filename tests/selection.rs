@@ -1,14 +1,16 @@
 //! LN tuning against the reference's numbers: its file is loaded, and computes, merges and is written as it does there.
+//! And which part of a real checkpoint each choice trains.
 
 use std::path::PathBuf;
 
+use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Tolerance;
 use burn::tensor::activation::log_softmax;
-use peft::core::file::AdapterFile;
+use peft::core::file::{AdapterFile, read_safetensors};
 use peft::core::tensors::{Tensors, export, export_gradients, import, parameters};
 use peft::prelude::*;
-use peft_select::{SelectConfig, Selected};
+use peft_select::{FishConfig, Importance, SelectConfig, Selected};
 
 use crate::support::*;
 
@@ -67,4 +69,54 @@ fn saving_what_was_loaded_gives_the_same_files() {
     let written = AdapterFile { config: config.to_json(), tensors: export(&adapter) };
     assert!(written.weight_bytes() == std::fs::read(folder().join("adapter_model.safetensors")).unwrap());
     assert_eq!(written.config, AdapterFile::read(&folder()).unwrap().config);
+}
+
+/// Sizes in the checkpoint of the parameters whose name `wanted` accepts.
+fn numbers(wanted: fn(&str) -> bool) -> usize {
+    let file = read_safetensors(&fixture("base").join("model.safetensors")).unwrap();
+    file.iter().filter(|(name, _)| wanted(name)).map(|(_, data)| data.num_elements()).sum()
+}
+
+#[test]
+fn each_choice_is_its_part_of_the_checkpoint() {
+    let device = Device::flex();
+    let (bert, batch) = (bert(&device), batch(&device));
+    let cases: [(SelectConfig, fn(&str) -> bool); 4] = [
+        (SelectConfig::bitfit(), |name| name.ends_with(".bias")),
+        (SelectConfig::last_layers(1), |name| name.starts_with("bert.encoder.layer.1.")),
+        (SelectConfig::last_layers(2), |name| name.starts_with("bert.encoder.layer.")),
+        (SelectConfig::full(), |_| true),
+    ];
+    for (config, wanted) in cases {
+        let selected = config.init(&bert).unwrap();
+        assert_eq!(selected.num_params(), numbers(wanted), "{config:?}");
+        close(bert.forward(&batch, &selected), bert.forward(&batch, &Identity));
+        let moved = shaken(selected);
+        far(bert.forward(&batch, &moved), bert.forward(&batch, &Identity));
+        let merged = merge(bert.clone(), &moved).unwrap();
+        close(bert.forward(&batch, &moved), merged.forward(&batch, &Identity));
+    }
+}
+
+#[test]
+fn a_mask_on_bert_is_a_part_of_it_and_loads_from_its_file() {
+    let device = Device::flex().autodiff();
+    let (bert, batch) = (bert(&device), batch(&device));
+    let full = SelectConfig::full().init(&bert).unwrap();
+    let mut importance = Importance::of(&full);
+    let loss = log_softmax(bert.forward(&batch, &full), 1).narrow(1, 0, 1).mean().neg();
+    importance.add(&full, &loss.backward());
+    let config = FishConfig::default().with_modules_to_save(["classifier"]);
+    let mask = config.init_with(&bert, &importance).unwrap();
+    let rest = numbers(|name| !name.starts_with("classifier."));
+    assert_eq!(mask.num_params(), rest * 5 / 1000);
+
+    let saved = ["classifier".to_string()];
+    let adapter = shaken(Adapter::new(mask, &bert, &saved, &[]).unwrap());
+    let file = export(&adapter);
+    let loaded = config.init_for_loading(&bert, &file).unwrap();
+    let loaded = import(Adapter::new(loaded, &bert, &saved, &[]).unwrap(), file).unwrap();
+    let got = bert.forward(&batch, &loaded);
+    close(got.clone(), bert.forward(&batch, &adapter));
+    close(got, merge(bert.clone(), &loaded).unwrap().forward(&batch, &Identity));
 }
