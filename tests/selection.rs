@@ -11,6 +11,7 @@ use peft::core::file::{AdapterFile, read_safetensors};
 use peft::core::tensors::{Tensors, export, export_gradients, import, parameters};
 use peft::prelude::*;
 use peft_select::{FishConfig, Importance, SelectConfig, Selected};
+use rstest::rstest;
 
 use crate::support::*;
 
@@ -71,31 +72,28 @@ fn saving_what_was_loaded_gives_the_same_files() {
     assert_eq!(written.config, AdapterFile::read(&folder()).unwrap().config);
 }
 
-/// Sizes in the checkpoint of the parameters whose name `wanted` accepts.
-fn numbers(wanted: fn(&str) -> bool) -> usize {
+/// How many numbers the checkpoint has in parameters whose names begin and end so.
+fn numbers(begin: &str, end: &str) -> usize {
     let file = read_safetensors(&fixture("base").join("model.safetensors")).unwrap();
+    let wanted = |name: &str| name.starts_with(begin) && name.ends_with(end);
     file.iter().filter(|(name, _)| wanted(name)).map(|(_, data)| data.num_elements()).sum()
 }
 
-#[test]
-fn each_choice_is_its_part_of_the_checkpoint() {
+#[rstest]
+#[case(SelectConfig::bitfit(), "", ".bias")]
+#[case(SelectConfig::last_layers(1), "bert.encoder.layer.1.", "")]
+#[case(SelectConfig::last_layers(2), "bert.encoder.layer.", "")]
+#[case(SelectConfig::full(), "", "")]
+fn each_choice_is_its_part_of_the_checkpoint(#[case] config: SelectConfig, #[case] begin: &str, #[case] end: &str) {
     let device = Device::flex();
     let (bert, batch) = (bert(&device), batch(&device));
-    let cases: [(SelectConfig, fn(&str) -> bool); 4] = [
-        (SelectConfig::bitfit(), |name| name.ends_with(".bias")),
-        (SelectConfig::last_layers(1), |name| name.starts_with("bert.encoder.layer.1.")),
-        (SelectConfig::last_layers(2), |name| name.starts_with("bert.encoder.layer.")),
-        (SelectConfig::full(), |_| true),
-    ];
-    for (config, wanted) in cases {
-        let selected = config.init(&bert).unwrap();
-        assert_eq!(selected.num_params(), numbers(wanted), "{config:?}");
-        close(bert.forward(&batch, &selected), bert.forward(&batch, &Identity));
-        let moved = shaken(selected);
-        far(bert.forward(&batch, &moved), bert.forward(&batch, &Identity));
-        let merged = merge(bert.clone(), &moved).unwrap();
-        close(bert.forward(&batch, &moved), merged.forward(&batch, &Identity));
-    }
+    let selected = config.init(&bert).unwrap();
+    assert_eq!(selected.num_params(), numbers(begin, end));
+    close(bert.forward(&batch, &selected), bert.forward(&batch, &Identity));
+    let moved = shaken(selected);
+    far(bert.forward(&batch, &moved), bert.forward(&batch, &Identity));
+    let merged = merge(bert.clone(), &moved).unwrap();
+    close(bert.forward(&batch, &moved), merged.forward(&batch, &Identity));
 }
 
 #[test]
@@ -108,7 +106,7 @@ fn a_mask_on_bert_is_a_part_of_it_and_loads_from_its_file() {
     importance.add(&full, &loss.backward());
     let config = FishConfig::default().with_modules_to_save(["classifier"]);
     let mask = config.init_with(&bert, &importance).unwrap();
-    let rest = numbers(|name| !name.starts_with("classifier."));
+    let rest = numbers("bert.", "");
     assert_eq!(mask.num_params(), rest * 5 / 1000);
 
     let saved = ["classifier".to_string()];
