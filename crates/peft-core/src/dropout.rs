@@ -23,11 +23,15 @@ impl Dropout {
         Self { inner: DropoutConfig::new(prob).init() }
     }
 
+    /// Whether it drops anything: in training on `device`.
+    pub fn is_active(&self, device: &Device) -> bool {
+        self.inner.training.is_enabled() && device.is_autodiff() && self.inner.prob > 0.0
+    }
+
     /// Same shape out; `x` itself when not training.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let device = x.device();
-        let training = self.inner.training.is_enabled() && device.is_autodiff() && self.inner.prob > 0.0;
-        if !training || !on_host(&device) {
+        if !self.is_active(&device) || !on_host(&device) {
             return self.inner.forward(x);
         }
         let seed = Tensor::<1>::random([2], Distribution::Uniform(0.0, 1.0), &device.clone().inner()).into_data();

@@ -39,6 +39,29 @@ impl<'a> LinearOp<'a> {
 }
 
 impl LinearOp<'_> {
+    /// The weight as the hooks inside leave it, `[d_in, d_out]`: that of the base where there are none. Else it is found
+    /// by running the unit vectors, which costs as much as `d_in` rows.
+    pub fn weight_inside(&self) -> Tensor<2> {
+        if self.inner.is_none() {
+            return self.weight.clone();
+        }
+        let unit = Tensor::<2>::eye(self.weight.dims()[0], &self.weight.device()).unsqueeze::<3>();
+        (self.clone().run(unit) - self.at_zero()).squeeze_dim(0)
+    }
+
+    /// The bias as the hooks inside leave it, `[d_out]`: that of the base where there are none.
+    pub fn bias_inside(&self) -> Option<Tensor<1>> {
+        match self.inner {
+            None => self.bias.clone(),
+            Some(_) => Some(self.at_zero().flatten(0, 2)),
+        }
+    }
+
+    /// Everything inside is affine in x: its value at zero is its bias, `[1, 1, d_out]`.
+    fn at_zero(&self) -> Tensor<3> {
+        self.clone().run(Tensor::zeros([1, 1, self.weight.dims()[0]], &self.weight.device()))
+    }
+
     /// Runs it with trained parameters in place of whatever the base, and the hooks inside, make of them: what
     /// folding those hooks into the weights and then replacing the parameter would give.
     pub fn run_replaced(mut self, weight: Option<Tensor<2>>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
@@ -47,14 +70,11 @@ impl LinearOp<'_> {
             self.bias = bias.or(self.bias);
             return self.run(x);
         }
-        // Everything inside is affine in x: its value at zero is its bias.
-        let (width, device) = (self.weight.dims()[0], x.device());
-        let zero = || Tensor::zeros([1, 1, width], &device);
         match (weight, bias) {
             (None, None) => self.run(x),
             (Some(weight), Some(bias)) => linear(x, weight, Some(bias)),
-            (Some(weight), None) => linear(x, weight, None) + self.clone().run(zero()),
-            (None, Some(bias)) => self.clone().run(x.clone()) - self.clone().run(zero()) + bias.unsqueeze(),
+            (Some(weight), None) => linear(x, weight, None) + self.at_zero(),
+            (None, Some(bias)) => self.clone().run(x) - self.at_zero() + bias.unsqueeze(),
         }
     }
 }
@@ -169,6 +189,17 @@ impl<'a> EmbeddingOp<'a> {
 }
 
 impl EmbeddingOp<'_> {
+    /// The table as the hooks inside leave it, `[rows, d_model]`: that of the base where there are none. Else it is
+    /// found by looking up every row.
+    pub fn weight_inside(&self) -> Tensor<2> {
+        if self.inner.is_none() {
+            return self.weight.clone();
+        }
+        let rows = self.weight.dims()[0] as i64;
+        let every = Tensor::<1, Int>::arange(0..rows, &self.weight.device()).unsqueeze::<2>();
+        self.clone().run(every).squeeze_dim(0)
+    }
+
     /// Runs it with a trained table in place of whatever the base, and the hooks inside, make of it.
     pub fn run_replaced(self, weight: Option<Tensor<2>>, ids: Tensor<2, Int>) -> Tensor<3> {
         match weight {
