@@ -8,6 +8,8 @@ use peft_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::init::Plan;
+
 /// Configuration of LoRA (Hu et al. 2021, arXiv:2106.09685).
 ///
 /// Serialises to the fields that Hugging Face PEFT 0.21 writes; the Rust names are the field's long ones.
@@ -35,6 +37,12 @@ pub struct LoraConfig {
     pub modules_to_save: Option<Vec<String>>,
     /// How the factors start.
     pub init_lora_weights: Init,
+    /// Train the magnitude of each output beside its direction: DoRA (Liu et al. 2024, arXiv:2402.09353).
+    pub use_dora: bool,
+    /// Give B a bias.
+    pub lora_bias: bool,
+    /// Rows of tables to train by themselves, such as new tokens.
+    pub trainable_token_indices: Option<TokenIndices>,
     /// Adapt only layers of these indices.
     pub layers_to_transform: Option<OneOrMany<usize>>,
     /// The name of the list whose index `layers_to_transform` counts.
@@ -61,14 +69,25 @@ pub enum Bias {
     LoraOnly,
 }
 
-/// How the factors start.
+/// How the factors start. Those of tables start with A zero and B normal, or both normal for `false`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Init {
     /// `true`: A Kaiming-uniform with a = √5, B zero. `false`: both Kaiming-uniform, which is no identity.
     Standard(bool),
-    /// `gaussian`: A normal with standard deviation 1/r, B zero.
+    /// `gaussian`: A normal with standard deviation 1/r, B zero. `orthogonal`: both random with BA zero. `pissa`,
+    /// `pissa_niter_N` and `olora`: at factors of the weight itself, which the layer runs without.
     Named(String),
+}
+
+/// Rows of tables that are trained by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TokenIndices {
+    /// Of the table of token embeddings.
+    Vocabulary(Vec<usize>),
+    /// Of the tables that are called so, by name or dotted suffix.
+    Tables(BTreeMap<String, Vec<usize>>),
 }
 
 impl Default for LoraConfig {
@@ -83,6 +102,9 @@ impl Default for LoraConfig {
             use_rslora: false,
             modules_to_save: None,
             init_lora_weights: Init::Standard(true),
+            use_dora: false,
+            lora_bias: false,
+            trainable_token_indices: None,
             layers_to_transform: None,
             layers_pattern: None,
             rank_pattern: BTreeMap::new(),
@@ -103,14 +125,11 @@ const SCHEMA: Schema = Schema {
         "fan_in_fan_out": false,
         "kasa_config": null,
         "layer_replication": null,
-        "lora_bias": false,
         "lora_ga_config": null,
         "megatron_config": null,
         "monteclora_config": null,
         "target_parameters": null,
-        "trainable_token_indices": null,
         "use_bdlora": null,
-        "use_dora": false,
         "use_qalora": false,
         "velora_config": null
     }"#,
@@ -165,6 +184,17 @@ impl LoraConfig {
         Self { init_lora_weights, ..self }
     }
 
+    /// Turns DoRA on or off.
+    pub fn with_dora(self, use_dora: bool) -> Self {
+        Self { use_dora, ..self }
+    }
+
+    /// Sets the tokens whose embeddings are trained.
+    pub fn with_tokens(self, indices: impl IntoIterator<Item = usize>) -> Self {
+        let indices = TokenIndices::Vocabulary(indices.into_iter().collect());
+        Self { trainable_token_indices: Some(indices), ..self }
+    }
+
     /// Records the task for other readers, e.g. `SEQ_CLS`.
     pub fn with_task_type(mut self, task_type: &str) -> Self {
         self.other.insert("task_type".into(), task_type.into());
@@ -217,12 +247,11 @@ impl LoraConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::config("lora_dropout", format!("{} is no probability in [0, 1)", self.dropout)));
         }
-        if let Init::Named(name) = &self.init_lora_weights
-            && name != "gaussian"
-        {
+        let plan = self.init_lora_weights.plan()?;
+        if self.lora_bias && (self.use_dora || !matches!(plan, Plan::Standard | Plan::Random)) {
             return Err(Error::config(
-                "init_lora_weights",
-                format!("`{name}` is not supported by this version; use true, false or \"gaussian\""),
+                "lora_bias",
+                "it goes with init_lora_weights true or false and without use_dora",
             ));
         }
         SCHEMA.check(&self.other)
@@ -280,8 +309,12 @@ mod tests {
     #[case(json!({"r": "eight"}), "r: \"eight\" is not a value")]
     #[case(json!({"rank_pattern": {"query": 0}}), "rank_pattern.query")]
     #[case(json!({"lora_dropout": 1.0}), "lora_dropout: 1 is no probability")]
-    #[case(json!({"use_dora": true}), "use_dora: not supported")]
-    #[case(json!({"init_lora_weights": "pissa"}), "init_lora_weights: `pissa`")]
+    #[case(json!({"use_qalora": true}), "use_qalora: not supported")]
+    #[case(json!({"init_lora_weights": "eva"}), "init_lora_weights: `eva`")]
+    #[case(json!({"init_lora_weights": "pissa_niter_"}), "init_lora_weights: `pissa_niter_`")]
+    #[case(json!({"lora_bias": true, "use_dora": true}), "lora_bias: it goes with")]
+    #[case(json!({"lora_bias": true, "init_lora_weights": "olora"}), "lora_bias: it goes with")]
+    #[case(json!({"trainable_token_indices": "first"}), "trainable_token_indices: \"first\" is not a value")]
     #[case(json!({"peft_type": "IA3"}), "`IA3` is not `LORA`")]
     fn what_makes_no_sense_is_named(#[case] given: Value, #[case] says: &str) {
         let error = LoraConfig::from_json(fields(given)).unwrap_err().to_string();

@@ -1,9 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod build;
 mod config;
+mod dora;
+mod factors;
+mod init;
+mod linalg;
 mod lora;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
-pub use config::{Bias, Init, LoraConfig};
-pub use lora::{Lora, LoraFactors};
+pub use config::{Bias, Init, LoraConfig, TokenIndices};
+pub use factors::LoraFactors;
+pub use lora::Lora;
+pub use tokens::TokenRows;

@@ -1,0 +1,49 @@
+//! DoRA (Liu et al. 2024, arXiv:2402.09353): the direction of a weight is adapted by LoRA, its magnitude by a vector of
+//! its own: `W' = m ⊙ (W + s·BA) / ‖W + s·BA‖`, the norm being that of what feeds one output.
+
+use burn::prelude::*;
+use peft_core::{Dropout, LinearOp};
+
+use crate::factors::LoraFactors;
+
+/// The norm of what feeds each output of `weight` `[d_in, d_out]`: `[d_out]`.
+pub(crate) fn norm(weight: Tensor<2>) -> Tensor<1> {
+    weight.square().sum_dim(0).sqrt().squeeze_dim(0)
+}
+
+/// `m / ‖W + s·BA‖`, `[d_out]`. The norm is a constant in the backward pass (section 4.3 of the paper), so the sum
+/// `W + s·BA` is formed apart from any graph: `r` times as many products as W has values, and one copy of W for a moment.
+pub(crate) fn gain(factors: &LoraFactors, magnitude: Tensor<1>, weight: Tensor<2>) -> Tensor<1> {
+    let norm = norm(weight.detach() + factors.detached_delta());
+    // A column of zeros has no direction: nothing is scaled by it, but it must not divide by zero.
+    magnitude / norm.clamp_min(f32::MIN_POSITIVE)
+}
+
+/// The linear layer as DoRA has it. Dropout acts on all that the magnitudes scale, as in the reference: on the low-rank
+/// path and on the part of the base beyond the layer's own output.
+pub(crate) fn linear(
+    factors: &LoraFactors,
+    magnitude: Tensor<1>,
+    op: LinearOp<'_>,
+    bias: Option<Tensor<1>>,
+    x: Tensor<3>,
+    dropout: &Dropout,
+) -> Tensor<3> {
+    let gain = gain(factors, magnitude, op.weight_inside()).unsqueeze::<3>();
+    let added = bias.clone().or_else(|| op.bias_inside()).map(Tensor::unsqueeze::<3>);
+    let without_bias = |y: Tensor<3>| match &added {
+        Some(added) => y - added.clone(),
+        None => y,
+    };
+    let plain = factors.base(op.clone(), bias.clone(), x.clone());
+    if dropout.is_active(&x.device()) {
+        let dropped = dropout.forward(x);
+        let again = without_bias(factors.base(op, bias, dropped.clone()));
+        return plain + again * (gain.clone() - 1.0) + factors.path(dropped) * gain;
+    }
+    let scaled = (without_bias(plain) + factors.path(x)) * gain;
+    match added {
+        Some(added) => scaled + added,
+        None => scaled,
+    }
+}
