@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adalora;
 mod build;
 mod config;
 mod dora;
@@ -11,6 +12,7 @@ mod lora;
 mod tests;
 mod tokens;
 
+pub use adalora::{AdaLora, AdaLoraConfig, Triplets};
 pub use config::{Bias, Init, LoraConfig, TokenIndices};
 pub use factors::LoraFactors;
 pub use lora::Lora;

@@ -12,20 +12,20 @@ use rstest::rstest;
 use crate::{Bias, Init, Lora, LoraConfig, TokenIndices};
 
 #[derive(Module, Debug)]
-struct Pair {
-    up: Linear,
+pub(crate) struct Pair {
+    pub(crate) up: Linear,
     down: Linear,
     #[module(skip)]
     sites: Sites,
 }
 
 impl Pair {
-    fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         let scope = Scope::root(device, |path| path.to_string());
         Self { up: scope.linear("up", 6, 8, true), down: scope.linear("down", 8, 6, false), sites: scope.sites() }
     }
 
-    fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         self.down.forward(self.up.forward(x, hooks), hooks)
     }
 }
@@ -36,7 +36,7 @@ impl Backbone for Pair {
     }
 }
 
-fn input(device: &Device) -> Tensor<3> {
+pub(crate) fn input(device: &Device) -> Tensor<3> {
     Tensor::<1, Int>::arange(0..36, device).float().reshape([2, 3, 6]) / 36.0
 }
 
