@@ -1,9 +1,9 @@
 //! What spans crates: the laws every method is held to, the seam between methods and models, and checkpoints.
 
+mod bottleneck;
 mod checkpoints;
 mod counts;
 mod laws;
-mod methods_to_come;
 mod rows;
 mod seam;
 mod selection;

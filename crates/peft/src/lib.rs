@@ -8,6 +8,8 @@ pub use any::{AnyConfig, AnyMethod, KINDS, Unsupported};
 pub use defaults::{HEAD_NAMES, default_feedforward, default_targets};
 pub use folder::{load_adapter, read_adapter, save_adapter};
 
+#[cfg(feature = "adapter")]
+pub use peft_adapter as adapter;
 pub use peft_core as core;
 #[cfg(feature = "ia3")]
 pub use peft_ia3 as ia3;

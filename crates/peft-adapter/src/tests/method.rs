@@ -98,8 +98,7 @@ fn sizes_and_names_are_the_references() {
         let made = config.with_reduction_factor(2).with_leave_out([1]).init(&mini).unwrap();
         export(&made).into_iter().map(|(key, data)| (key, data.shape().to_vec())).collect()
     };
-    let at =
-        |leaf: &str, shape: &[usize]| (format!("base_model.model.layers.0.output.adapters.{leaf}"), shape.to_vec());
+    let at = |leaf: &str, shape: &[usize]| (key_of(leaf), shape.to_vec());
     let want = [
         at("adapter_down.1.bias", &[4]),
         at("adapter_down.1.weight", &[4, HIDDEN]),
