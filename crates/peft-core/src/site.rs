@@ -81,7 +81,7 @@ impl Ord for Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Block {
     /// The attention of a sequence to itself.
-    SelfAttention,
+    Attention,
     /// The attention of a decoder to its encoder's output.
     CrossAttention,
     /// The feed-forward part.

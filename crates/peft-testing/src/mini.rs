@@ -63,7 +63,7 @@ impl Mini {
                 query: at.linear("query", HIDDEN, HIDDEN, true),
                 key: at.linear("key", HIDDEN, HIDDEN, true),
                 value: at.linear("value", HIDDEN, HIDDEN, true),
-                attention: End::new(&at.pp("attention"), HIDDEN, Block::SelfAttention, i),
+                attention: End::new(&at.pp("attention"), HIDDEN, Block::Attention, i),
                 up: at.linear("up", HIDDEN, INNER, true),
                 output: End::new(&at.pp("output"), INNER, Block::FeedForward, i),
                 prefix: at.site(SiteKind::Attention { n_heads: HEADS, d_head: HIDDEN / HEADS }),

@@ -5,9 +5,10 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::targets::Targets;
+use peft_core::tensors::Tensors;
 use peft_core::{
-    AddNormOp, Backbone, BatchRows, EmbeddingOp, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt, Result, Site,
-    Spans, Step, Stored, Sublayer,
+    AddNormOp, Backbone, BatchRows, EmbeddingOp, Error, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt,
+    Result, Site, Spans, Step, Stored, Sublayer,
 };
 use serde_json::{Map, Value};
 
@@ -18,6 +19,28 @@ pub enum Unsupported {
     Method(String),
     /// A value of its configuration.
     Field(peft_core::Error),
+}
+
+/// A fresh adapter. One that is `measured` on data first cannot begin here.
+macro_rules! begin {
+    (fresh, $variant:ident, $config:expr, $backbone:expr) => {
+        $config.init($backbone).map(AnyMethod::$variant)
+    };
+    (measured, $variant:ident, $config:expr, $backbone:expr) => {{
+        let _ = ($config, $backbone);
+        Err(Error::config("peft_type", "this one is chosen by measuring; begin it with its own `init_with`"))
+    }};
+}
+
+/// An adapter about to be loaded. What was `measured` is known from the file alone.
+macro_rules! load {
+    (fresh, $config:expr, $backbone:expr, $tensors:expr) => {{
+        let _ = $tensors;
+        $config.init_for_loading($backbone)?
+    }};
+    (measured, $config:expr, $backbone:expr, $tensors:expr) => {
+        $config.init_for_loading($backbone, $tensors)?
+    };
 }
 
 /// What a method that merges makes of a weight, and what one that does not: nothing.
@@ -42,7 +65,7 @@ macro_rules! refusal {
 }
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $feature:literal $variant:ident($method:ty, $config:ty) is $($kind:literal)|+, $merging:ident $(($reason:literal))?;)*) => {
+    ($($(#[$doc:meta])* $feature:literal $variant:ident($method:ty, $config:ty) is $($kind:literal)|+, $begins:ident, $merging:ident $(($reason:literal))?;)*) => {
         /// A method known at run time only.
         #[derive(Module, Debug)]
         pub enum AnyMethod {
@@ -77,6 +100,20 @@ macro_rules! methods {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(config) => config.to_json(),)* }
             }
 
+            /// `peft_type`.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(#[cfg(feature = $feature)]
+                    Self::$variant(config) => match &[$($kind),+][..] {
+                        [kind] => kind,
+                        kinds => {
+                            let fields = config.to_json();
+                            kinds.iter().find(|kind| fields["peft_type"] == **kind).expect("a file says its own type")
+                        }
+                    },)*
+                }
+            }
+
             /// `modules_to_save`.
             pub fn modules_to_save(&self) -> &[String] {
                 match self {
@@ -97,15 +134,15 @@ macro_rules! methods {
             }
 
             fn method<M: Backbone>(&self, backbone: &M) -> Result<AnyMethod> {
-                Ok(match self {
-                    $(#[cfg(feature = $feature)] Self::$variant(config) => AnyMethod::$variant(config.init(backbone)?),)*
-                })
+                match self {
+                    $(#[cfg(feature = $feature)] Self::$variant(config) => begin!($begins, $variant, config, backbone),)*
+                }
             }
 
-            fn method_for_loading<M: Backbone>(&self, backbone: &M) -> Result<AnyMethod> {
+            fn method_for_loading<M: Backbone>(&self, backbone: &M, tensors: &Tensors) -> Result<AnyMethod> {
                 Ok(match self {
                     $(#[cfg(feature = $feature)]
-                    Self::$variant(config) => AnyMethod::$variant(config.init_for_loading(backbone)?),)*
+                    Self::$variant(config) => AnyMethod::$variant(load!($begins, config, backbone, tensors)),)*
                 })
             }
         }
@@ -198,23 +235,25 @@ impl AnyConfig {
         self.with_saved(self.method(backbone)?, backbone)
     }
 
-    /// [`init`](Self::init) for an adapter whose tensors are about to be loaded: names that the backbone does not
+    /// [`init`](Self::init) for an adapter that `tensors` are about to be loaded into: names that the backbone does not
     /// have are passed over.
     ///
     /// # Errors
     /// As [`init`](Self::init).
-    pub fn init_for_loading<M: Backbone>(&self, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
-        self.with_saved(self.method_for_loading(backbone)?, backbone)
+    pub fn init_for_loading<M: Backbone>(
+        &self,
+        backbone: &M,
+        tensors: &Tensors,
+    ) -> Result<peft_core::Adapter<AnyMethod>> {
+        self.with_saved(self.method_for_loading(backbone, tensors)?, backbone)
     }
 
-    fn with_saved<M: Backbone>(&self, method: AnyMethod, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
+    /// `method`, begun in a way of its own, with the modules this configuration saves whole.
+    ///
+    /// # Errors
+    /// A module to save that the backbone does not have.
+    pub fn with_saved<M: Backbone>(&self, method: AnyMethod, backbone: &M) -> Result<peft_core::Adapter<AnyMethod>> {
         peft_core::Adapter::new(method, backbone, self.modules_to_save(), &crate::HEAD_NAMES)
-    }
-
-    /// `peft_type`.
-    pub fn kind(&self) -> &'static str {
-        let fields = self.to_json();
-        KINDS.iter().copied().find(|kind| fields["peft_type"] == *kind).expect("a configuration writes its own type")
     }
 
     /// `target_modules`, where the method has such a field and it is set.
@@ -224,14 +263,30 @@ impl AnyConfig {
 }
 
 methods! {
+    /// A rank budget spent where it matters.
+    "lora" AdaLora(peft_lora::AdaLora, peft_lora::AdaLoraConfig) is "ADALORA", fresh, merges;
+    /// Small networks behind the blocks of a layer.
+    "adapter" Bottleneck(peft_adapter::Bottleneck, peft_adapter::BottleneckConfig) is "BOTTLENECK", fresh,
+        stays("it computes with its input, which no weight can");
+    /// The numbers that matter most.
+    "select" Fish(peft_select::FishMask, peft_select::FishConfig) is "FISH_MASK", measured, merges;
     /// Learned rescaling.
-    "ia3" Ia3(peft_ia3::Ia3, peft_ia3::Ia3Config) is "IA3", merges;
+    "ia3" Ia3(peft_ia3::Ia3, peft_ia3::Ia3Config) is "IA3", fresh, merges;
     /// Low-rank adaptation.
-    "lora" Lora(peft_lora::Lora, peft_lora::LoraConfig) is "LORA", merges;
+    "lora" Lora(peft_lora::Lora, peft_lora::LoraConfig) is "LORA", fresh, merges;
+    /// A prompt for each of several tasks, from a common one.
+    "prompt" Multitask(peft_prompt::MultitaskPrompt, peft_prompt::MultitaskPromptConfig)
+        is "MULTITASK_PROMPT_TUNING", fresh, stays("it adds positions, not numbers to the weights");
+    /// Prompts that a small network makes.
+    "ptuning" PTuning(peft_ptuning::PTuning, peft_ptuning::PTuningConfig) is "P_TUNING", fresh,
+        stays("it adds positions, not numbers to the weights");
     /// Trained keys and values.
-    "prefix" Prefix(peft_prefix::Prefix, peft_prefix::PrefixConfig) is "PREFIX_TUNING",
+    "prefix" Prefix(peft_prefix::Prefix, peft_prefix::PrefixConfig) is "PREFIX_TUNING", fresh,
+        stays("it adds positions, not numbers to the weights");
+    /// Trained embeddings in front of the text.
+    "prompt" Prompt(peft_prompt::SoftPrompt, peft_prompt::PromptConfig) is "PROMPT_TUNING", fresh,
         stays("it adds positions, not numbers to the weights");
     /// A chosen part of the base.
     "select" Selected(peft_select::Selected, peft_select::SelectConfig)
-        is "LN_TUNING" | "BITFIT" | "LAST_LAYERS" | "HEAD" | "FULL", merges;
+        is "LN_TUNING" | "BITFIT" | "LAST_LAYERS" | "HEAD" | "FULL", fresh, merges;
 }

@@ -32,7 +32,7 @@ pub fn read_adapter(folder: &Path) -> Result<(AnyConfig, AdapterFile)> {
 pub fn load_adapter<M: Backbone>(backbone: &M, folder: &Path) -> Result<(AnyConfig, Adapter<AnyMethod>)> {
     let (config, mut file) = read_adapter(folder)?;
     file.tensors.retain(|key, _| !is_stray(key));
-    let adapter = import(config.init_for_loading(backbone)?, file.tensors)?;
+    let adapter = import(config.init_for_loading(backbone, &file.tensors)?, file.tensors)?;
     Ok((config, adapter))
 }
 
@@ -41,7 +41,21 @@ pub fn load_adapter<M: Backbone>(backbone: &M, folder: &Path) -> Result<(AnyConf
 /// # Errors
 /// [`Error::File`] naming the file that could not be written.
 pub fn save_adapter(adapter: &Adapter<AnyMethod>, config: &AnyConfig, folder: &Path) -> Result<()> {
-    AdapterFile { config: config.to_json(), tensors: export(adapter) }.write(folder)
+    file_of(adapter, config).write(folder)
+}
+
+/// What a folder holds of `adapter`.
+pub fn file_of(adapter: &Adapter<AnyMethod>, config: &AnyConfig) -> AdapterFile {
+    // Ranks that the budget has taken away are not saved; the configuration says which are left.
+    #[cfg(feature = "lora")]
+    if let (AnyMethod::AdaLora(method), AnyConfig::AdaLora(config)) = (&adapter.method, config)
+        && method.kept().values().flatten().any(|kept| !kept)
+    {
+        let (config, method) = method.resized(config);
+        let adapter = Adapter { method, saved: adapter.saved.clone() };
+        return AdapterFile { config: config.to_json(), tensors: export(&adapter) };
+    }
+    AdapterFile { config: config.to_json(), tensors: export(adapter) }
 }
 
 /// With `bias: all` the reference writes the biases of a saved module a second and third time, under the names of

@@ -39,7 +39,7 @@ impl BertAttention {
             n_heads,
             site: at.site(SiteKind::Attention { n_heads, d_head: config.head_size() }),
         };
-        let output = BertOutputBlock::new(h, Block::SelfAttention, layer, config, &scope.pp("output"));
+        let output = BertOutputBlock::new(h, Block::Attention, layer, config, &scope.pp("output"));
         Self { self_attention, output }
     }
 
