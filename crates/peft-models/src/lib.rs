@@ -14,4 +14,4 @@ pub use checkpoint::*;
 pub use error::{Error, Result};
 pub use load::*;
 pub use save::{named_tensors, save};
-pub use task::SequenceClassifier;
+pub use task::Scorer;

@@ -55,6 +55,11 @@ pub struct Loaded<M> {
 }
 
 impl<M> Loaded<M> {
+    /// The same with another form of the module.
+    pub fn map<N>(self, form: impl FnOnce(M) -> N) -> Loaded<N> {
+        Loaded { module: form(self.module), fresh: self.fresh, ignored: self.ignored }
+    }
+
     /// The modules that are new, by the name `modules_to_save` takes: `pooler` for `bert.pooler.dense.weight`. They
     /// must be trained, and saved with the adapter.
     pub fn fresh_modules(&self, prefix: &str) -> Vec<&str> {

@@ -1,12 +1,13 @@
-//! What a trainer asks of a model, whatever its architecture.
+//! What a trainer asks of a model, whatever its architecture and its task.
 
 use burn::prelude::*;
 use peft_core::{Backbone, Hooks};
 
 use crate::batch::Batch;
 
-/// A model that gives one vector of scores for a text or a pair of texts.
-pub trait SequenceClassifier: Backbone {
-    /// Scores `[batch, outputs]` under `hooks`.
-    fn logits(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2>;
+/// A model that gives scores for texts.
+pub trait Scorer: Backbone {
+    /// Scores `[rows, positions, outputs]` under `hooks`: at each position of the text (virtual tokens are not among
+    /// them), or at a single one where a text is scored as a whole.
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3>;
 }

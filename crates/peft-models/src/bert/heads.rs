@@ -2,14 +2,14 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use peft_core::nn::{LayerNorm, Linear};
+use peft_core::nn::Linear;
 use peft_core::{Backbone, Dropout, Hooks, Scope, Sites};
 
-use super::config::{Activation, BertConfig};
+use super::config::BertConfig;
 use super::model::BertModel;
 use super::names::to_reference;
 use crate::batch::Batch;
-use crate::task::SequenceClassifier;
+use crate::task::Scorer;
 
 /// One vector of scores for a text or a pair of texts: single- or multi-label classification, or regression.
 #[derive(Module, Debug)]
@@ -25,10 +25,9 @@ impl BertForSequenceClassification {
     /// A model with `labels` outputs on `device`, its weights not yet loaded.
     pub fn new(config: &BertConfig, labels: usize, device: &Device) -> Self {
         let scope = Scope::root(device, to_reference);
-        let dropout = config.classifier_dropout.unwrap_or(config.hidden_dropout_prob);
         Self {
             bert: BertModel::new(config, true, &scope.pp("bert")),
-            dropout: Dropout::new(dropout),
+            dropout: Dropout::new(before_classifier(config)),
             classifier: scope.head().linear("classifier", config.hidden_size, labels, true),
             sites: scope.sites(),
         }
@@ -48,71 +47,96 @@ impl Backbone for BertForSequenceClassification {
     }
 }
 
-impl SequenceClassifier for BertForSequenceClassification {
-    fn logits(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2> {
-        self.forward(batch, hooks)
+/// The text is scored as a whole: one position.
+impl Scorer for BertForSequenceClassification {
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
+        self.forward(batch, hooks).unsqueeze_dim(1)
     }
 }
 
-/// Scores over the vocabulary at every position: the task BERT was pre-trained on.
+/// One vector of scores for each position of a text: named entities, parts of speech.
 #[derive(Module, Debug)]
-pub struct BertForMaskedLm {
+pub struct BertForTokenClassification {
     bert: BertModel,
-    cls: MaskedLmHead,
+    dropout: Dropout,
+    classifier: Linear,
     #[module(skip)]
     sites: Sites,
 }
 
-#[derive(Module, Debug)]
-struct MaskedLmHead {
-    predictions: Predictions,
-}
-
-#[derive(Module, Debug)]
-struct Predictions {
-    transform: Transform,
-    decoder: Linear,
-}
-
-#[derive(Module, Debug)]
-struct Transform {
-    dense: Linear,
-    layer_norm: LayerNorm,
-    #[module(skip)]
-    activation: Activation,
-}
-
-impl BertForMaskedLm {
-    /// A model on `device`, its weights not yet loaded. The decoder is a matrix of its own, which a checkpoint
-    /// with tied weights fills from the word embeddings.
-    pub fn new(config: &BertConfig, device: &Device) -> Self {
-        let (h, scope) = (config.hidden_size, Scope::root(device, to_reference));
-        let bert = BertModel::new(config, false, &scope.pp("bert"));
-        let at = scope.head().pp("cls").pp("predictions");
-        let transform = at.pp("transform");
-        let predictions = Predictions {
-            transform: Transform {
-                dense: transform.linear("dense", h, h, true),
-                layer_norm: transform.layer_norm("layer_norm", h, config.layer_norm_eps),
-                activation: config.hidden_act,
-            },
-            decoder: at.linear("decoder", h, config.vocab_size, true),
-        };
-        Self { bert, cls: MaskedLmHead { predictions }, sites: scope.sites() }
+impl BertForTokenClassification {
+    /// A model with `labels` outputs on `device`, its weights not yet loaded.
+    pub fn new(config: &BertConfig, labels: usize, device: &Device) -> Self {
+        let scope = Scope::root(device, to_reference);
+        Self {
+            bert: BertModel::new(config, false, &scope.pp("bert")),
+            dropout: Dropout::new(before_classifier(config)),
+            classifier: scope.head().linear("classifier", config.hidden_size, labels, true),
+            sites: scope.sites(),
+        }
     }
 
-    /// Scores `[batch, seq, vocabulary]` for the text's positions, under `hooks`.
+    /// Scores `[batch, text, labels]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let output = self.bert.forward(batch, hooks);
-        let hidden = output.text();
-        let Predictions { transform, decoder } = &self.cls.predictions;
-        let h = transform.activation.forward(transform.dense.forward(hidden, hooks));
-        decoder.forward(transform.layer_norm.forward(h, hooks), hooks)
+        let hidden = self.bert.forward(batch, hooks).text();
+        self.classifier.forward(self.dropout.forward(hidden), hooks)
     }
 }
 
-impl Backbone for BertForMaskedLm {
+impl Backbone for BertForTokenClassification {
     fn sites(&self) -> &Sites {
         &self.sites
     }
+}
+
+impl Scorer for BertForTokenClassification {
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
+        self.forward(batch, hooks)
+    }
+}
+
+/// How likely an answer begins, and ends, at each position of a question and its context.
+#[derive(Module, Debug)]
+pub struct BertForQuestionAnswering {
+    bert: BertModel,
+    qa_outputs: Linear,
+    #[module(skip)]
+    sites: Sites,
+}
+
+impl BertForQuestionAnswering {
+    /// The two scores of a position: of the answer's beginning and of its end.
+    pub const OUTPUTS: usize = 2;
+
+    /// A model on `device`, its weights not yet loaded.
+    pub fn new(config: &BertConfig, device: &Device) -> Self {
+        let scope = Scope::root(device, to_reference);
+        Self {
+            bert: BertModel::new(config, false, &scope.pp("bert")),
+            qa_outputs: scope.head().linear("qa_outputs", config.hidden_size, Self::OUTPUTS, true),
+            sites: scope.sites(),
+        }
+    }
+
+    /// Scores `[batch, text, 2]` for the text's positions, under `hooks`: of an answer's beginning there, and of its end.
+    pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
+        self.qa_outputs.forward(self.bert.forward(batch, hooks).text(), hooks)
+    }
+}
+
+impl Backbone for BertForQuestionAnswering {
+    fn sites(&self) -> &Sites {
+        &self.sites
+    }
+}
+
+impl Scorer for BertForQuestionAnswering {
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
+        self.forward(batch, hooks)
+    }
+}
+
+/// The probability of the dropout in front of a classifier.
+fn before_classifier(config: &BertConfig) -> f64 {
+    config.classifier_dropout.unwrap_or(config.hidden_dropout_prob)
 }

@@ -5,14 +5,17 @@ use std::path::Path;
 use burn::prelude::*;
 use peft_core::Backbone;
 
+use super::any::BertHead;
 use super::config::BertConfig;
-use super::heads::{BertForMaskedLm, BertForSequenceClassification};
+use super::heads::{BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification};
+use super::masked_lm::BertForMaskedLm;
 use super::names::{PREFIX, to_reference};
 use crate::checkpoint::{Checkpoint, read_json};
 use crate::error::{Error, Result};
 use crate::load::{Loaded, Rules, load};
 
 const CLASSIFIER: &str = "classifier.weight";
+const ANSWERER: &str = "qa_outputs.weight";
 
 /// A classifier finds its encoder in any BERT checkpoint; a pooler and a head that are not there are new.
 const CLASSIFICATION: Rules = Rules {
@@ -28,6 +31,31 @@ const NEW_HEAD: Rules = Rules {
     ignored: |name| (CLASSIFICATION.ignored)(name) || is_head(name),
     replaced: |name| name.starts_with("classifier."),
     ..CLASSIFICATION
+};
+
+/// A classifier of positions has no pooler.
+const TOKENS: Rules = Rules {
+    ignored: |name| (CLASSIFICATION.ignored)(name) || name.starts_with("pooler."),
+    fresh: |name| name.starts_with("classifier."),
+    ..CLASSIFICATION
+};
+
+const TOKENS_NEW_HEAD: Rules = Rules {
+    ignored: |name| (TOKENS.ignored)(name) || is_head(name),
+    replaced: |name| name.starts_with("classifier."),
+    ..TOKENS
+};
+
+const ANSWERS: Rules = Rules {
+    ignored: |name| (TOKENS.ignored)(name) || name.starts_with("classifier."),
+    fresh: |name| name.starts_with("qa_outputs."),
+    ..CLASSIFICATION
+};
+
+const ANSWERS_NEW_HEAD: Rules = Rules {
+    ignored: |name| (TOKENS.ignored)(name) || is_head(name),
+    replaced: |name| name.starts_with("qa_outputs."),
+    ..ANSWERS
 };
 
 const MASKED_LM: Rules = Rules {
@@ -80,19 +108,38 @@ impl BertForSequenceClassification {
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
     pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
-        let config = BertConfig::from_folder(folder)?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let stored = checkpoint.shape(CLASSIFIER).and_then(|shape| shape.first().copied());
-        let Some(outputs) = outputs.or(stored) else {
-            return Err(Error::file(
-                checkpoint.path(),
-                "has no classification head; train one, or give the adapter that brings it",
-            ));
-        };
-        let rules = if stored == Some(outputs) { CLASSIFICATION } else { NEW_HEAD };
-        let model = Self::new(&config, outputs, device);
-        let sites = model.sites().clone();
-        load(model, &sites, to_reference, &checkpoint, &rules)
+        let (config, checkpoint) = open(folder)?;
+        let (outputs, own) = classifier(&config, &checkpoint, BertHead::Sequence, outputs)?;
+        let rules = if own { CLASSIFICATION } else { NEW_HEAD };
+        fill(Self::new(&config, outputs, device), &checkpoint, &rules)
+    }
+}
+
+impl BertForTokenClassification {
+    /// Loads the checkpoint in `folder` onto `device`, in f32. The head is found, or made, as
+    /// [`BertForSequenceClassification::from_folder`] does.
+    ///
+    /// # Errors
+    /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
+    pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        let (config, checkpoint) = open(folder)?;
+        let (outputs, own) = classifier(&config, &checkpoint, BertHead::Token, outputs)?;
+        let rules = if own { TOKENS } else { TOKENS_NEW_HEAD };
+        fill(Self::new(&config, outputs, device), &checkpoint, &rules)
+    }
+}
+
+impl BertForQuestionAnswering {
+    /// Loads the checkpoint in `folder` onto `device`, in f32. A head that is not there is new, and named in
+    /// [`Loaded::fresh`].
+    ///
+    /// # Errors
+    /// [`Error`] for a missing, damaged or misfitting file.
+    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+        let (config, checkpoint) = open(folder)?;
+        let own = checkpoint.shape(ANSWERER).is_none_or(|shape| shape.first() == Some(&Self::OUTPUTS));
+        let rules = if own { ANSWERS } else { ANSWERS_NEW_HEAD };
+        fill(Self::new(&config, device), &checkpoint, &rules)
     }
 }
 
@@ -103,10 +150,35 @@ impl BertForMaskedLm {
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file.
     pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
-        let config = BertConfig::from_folder(folder)?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let model = Self::new(&config, device);
-        let sites = model.sites().clone();
-        load(model, &sites, to_reference, &checkpoint, &MASKED_LM)
+        let (config, checkpoint) = open(folder)?;
+        fill(Self::new(&config, device), &checkpoint, &MASKED_LM)
+    }
+}
+
+fn open(folder: &Path) -> Result<(BertConfig, Checkpoint)> {
+    Ok((BertConfig::from_folder(folder)?, Checkpoint::open(folder)?))
+}
+
+fn fill<M: Backbone>(model: M, checkpoint: &Checkpoint, rules: &Rules) -> Result<Loaded<M>> {
+    let sites = model.sites().clone();
+    load(model, &sites, to_reference, checkpoint, rules)
+}
+
+/// How many outputs the classifier of a model with this head has, and whether they are the checkpoint's own. Two tasks
+/// call their head `classifier`: that of the other one is not its own.
+fn classifier(
+    config: &BertConfig,
+    checkpoint: &Checkpoint,
+    head: BertHead,
+    outputs: Option<usize>,
+) -> Result<(usize, bool)> {
+    let own = BertHead::of(config).is_none_or(|named| named == head);
+    let stored = checkpoint.shape(CLASSIFIER).and_then(|shape| shape.first().copied()).filter(|_| own);
+    match outputs.or(stored) {
+        Some(outputs) => Ok((outputs, stored == Some(outputs))),
+        None => Err(Error::file(
+            checkpoint.path(),
+            "has no classification head; train one, or give the adapter that brings it",
+        )),
     }
 }

@@ -1,0 +1,277 @@
+//! BERT with a head that is chosen at run time.
+
+use std::fmt;
+use std::path::Path;
+
+use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor};
+use burn::prelude::*;
+use peft_core::{Backbone, Hooks, Sites};
+
+use super::config::BertConfig;
+use super::heads::{BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification};
+use super::masked_lm::BertForMaskedLm;
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::load::Loaded;
+use crate::task::Scorer;
+
+/// What stands on the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BertHead {
+    /// [`BertForSequenceClassification`].
+    Sequence,
+    /// [`BertForTokenClassification`].
+    Token,
+    /// [`BertForQuestionAnswering`].
+    QuestionAnswering,
+    /// [`BertForMaskedLm`].
+    MaskedLm,
+}
+
+impl BertHead {
+    const ALL: [Self; 4] = [Self::Sequence, Self::Token, Self::QuestionAnswering, Self::MaskedLm];
+
+    /// The end of the reference's class name: a checkpoint lists its class in `architectures`.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Sequence => "ForSequenceClassification",
+            Self::Token => "ForTokenClassification",
+            Self::QuestionAnswering => "ForQuestionAnswering",
+            Self::MaskedLm => "ForMaskedLM",
+        }
+    }
+
+    /// The head that a checkpoint of this configuration says it has.
+    pub fn of(config: &BertConfig) -> Option<Self> {
+        let names = config.architectures.as_deref().unwrap_or_default();
+        Self::ALL.into_iter().find(|head| names.iter().any(|name| name.ends_with(head.class())))
+    }
+
+    /// The reference's name of its module, as `modules_to_save` takes it.
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Sequence | Self::Token => "classifier",
+            Self::QuestionAnswering => "qa_outputs",
+            Self::MaskedLm => "cls",
+        }
+    }
+}
+
+/// BERT with any of its heads: for programs that learn the task at run time, and are compiled once for all.
+///
+/// To Burn it is the model in it: there is no path segment for the variant, so that sites, parameters and checkpoints
+/// are called what they are without it.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // There is one in a program, not a list of them.
+pub enum AnyBert {
+    /// A vector of scores for a text.
+    Sequence(BertForSequenceClassification),
+    /// One for each position.
+    Token(BertForTokenClassification),
+    /// Beginnings and ends of answers.
+    QuestionAnswering(BertForQuestionAnswering),
+    /// The vocabulary at each position.
+    MaskedLm(BertForMaskedLm),
+}
+
+/// The same done to whichever it is.
+macro_rules! each {
+    ($any:expr, $bert:ident => $done:expr) => {
+        match $any {
+            AnyBert::Sequence($bert) => $done,
+            AnyBert::Token($bert) => $done,
+            AnyBert::QuestionAnswering($bert) => $done,
+            AnyBert::MaskedLm($bert) => $done,
+        }
+    };
+}
+
+impl AnyBert {
+    /// A model on `device`, its weights not yet loaded. `outputs` is the size of a classifier; the other heads have
+    /// their own.
+    pub fn new(config: &BertConfig, head: BertHead, outputs: usize, device: &Device) -> Self {
+        match head {
+            BertHead::Sequence => BertForSequenceClassification::new(config, outputs, device).into(),
+            BertHead::Token => BertForTokenClassification::new(config, outputs, device).into(),
+            BertHead::QuestionAnswering => BertForQuestionAnswering::new(config, device).into(),
+            BertHead::MaskedLm => BertForMaskedLm::new(config, device).into(),
+        }
+    }
+
+    /// Loads the checkpoint in `folder` onto `device`, in f32, as the `from_folder` of the model does.
+    ///
+    /// # Errors
+    /// As the model's own.
+    pub fn from_folder(folder: &Path, head: BertHead, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        Ok(match head {
+            BertHead::Sequence => BertForSequenceClassification::from_folder(folder, outputs, device)?.map(Self::from),
+            BertHead::Token => BertForTokenClassification::from_folder(folder, outputs, device)?.map(Self::from),
+            BertHead::QuestionAnswering => BertForQuestionAnswering::from_folder(folder, device)?.map(Self::from),
+            BertHead::MaskedLm => BertForMaskedLm::from_folder(folder, device)?.map(Self::from),
+        })
+    }
+}
+
+impl From<BertForSequenceClassification> for AnyBert {
+    fn from(bert: BertForSequenceClassification) -> Self {
+        Self::Sequence(bert)
+    }
+}
+
+impl From<BertForTokenClassification> for AnyBert {
+    fn from(bert: BertForTokenClassification) -> Self {
+        Self::Token(bert)
+    }
+}
+
+impl From<BertForQuestionAnswering> for AnyBert {
+    fn from(bert: BertForQuestionAnswering) -> Self {
+        Self::QuestionAnswering(bert)
+    }
+}
+
+impl From<BertForMaskedLm> for AnyBert {
+    fn from(bert: BertForMaskedLm) -> Self {
+        Self::MaskedLm(bert)
+    }
+}
+
+impl Backbone for AnyBert {
+    fn sites(&self) -> &Sites {
+        each!(self, bert => bert.sites())
+    }
+}
+
+impl Scorer for AnyBert {
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
+        each!(self, bert => bert.scores(batch, hooks))
+    }
+}
+
+impl Module for AnyBert {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        each!(self, bert => bert.collect_devices(devices))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        each!(self, bert => bert.fork(device).into())
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        each!(self, bert => bert.to_device(device).into())
+    }
+
+    fn train(self) -> Self {
+        each!(self, bert => bert.train().into())
+    }
+
+    fn valid(&self) -> Self {
+        each!(self, bert => bert.valid().into())
+    }
+
+    fn materialize(self) -> Self {
+        each!(self, bert => bert.materialize().into())
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        each!(self, bert => bert.visit(visitor));
+    }
+
+    fn map<V: ModuleMapper>(self, mapper: &mut V) -> Self {
+        each!(self, bert => bert.map(mapper).into())
+    }
+}
+
+impl ModuleDisplayDefault for AnyBert {
+    fn content(&self, content: Content) -> Option<Content> {
+        each!(self, bert => ModuleDisplayDefault::content(bert, content))
+    }
+}
+
+impl ModuleDisplay for AnyBert {}
+
+impl fmt::Display for AnyBert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        each!(self, bert => bert.fmt(f))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use peft_core::{Identity, SiteKind};
+
+    fn config() -> BertConfig {
+        let json = r#"{"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+                       "intermediate_size": 12, "max_position_embeddings": 16}"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn paths<M: Module>(module: &M) -> Vec<String> {
+        #[derive(Default)]
+        struct Paths(Vec<String>, Vec<String>);
+        impl ModuleVisitor for Paths {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.0.push(name.to_string());
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.0.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+                self.1.push(self.0.join("."));
+            }
+        }
+        let mut paths = Paths::default();
+        module.visit(&mut paths);
+        paths.1
+    }
+
+    fn batch(device: &Device) -> Batch {
+        Batch::new(vec![2, 5, 7, 3, 2, 9, 3, 0], vec![0; 8], vec![1, 1, 1, 1, 1, 1, 1, 0], 2, device)
+    }
+
+    #[test]
+    fn a_variant_is_the_model_in_it() {
+        let (config, device) = (config(), Device::flex());
+        for (head, positions, outputs) in [
+            (BertHead::Sequence, 1, 3),
+            (BertHead::Token, 4, 3),
+            (BertHead::QuestionAnswering, 4, 2),
+            (BertHead::MaskedLm, 4, 20),
+        ] {
+            let any = AnyBert::new(&config, head, 3, &device);
+            let inside = each!(&any, bert => paths(bert));
+            assert_eq!(paths(&any), inside);
+            assert!(inside.iter().any(|path| path.starts_with(head.module())), "{head:?}: {inside:?}");
+            for entry in any.sites() {
+                if matches!(entry.kind, SiteKind::Linear { .. } | SiteKind::Norm { .. } | SiteKind::Embedding { .. }) {
+                    assert!(inside.contains(&format!("{}.weight", entry.site.path())), "{:?}", entry.site);
+                }
+            }
+            assert_eq!(any.scores(&batch(&device), &Identity).dims(), [2, positions, outputs]);
+            assert_eq!(Module::num_params(&any), each!(&any, bert => Module::num_params(bert)));
+        }
+    }
+
+    #[test]
+    fn mapping_and_moving_keep_the_variant_and_its_values() {
+        let (config, device) = (config(), Device::flex());
+        let any = AnyBert::new(&config, BertHead::Token, 3, &device);
+        let want = any.scores(&batch(&device), &Identity).into_data();
+        let moved = any.clone().to_device(&device).no_grad().train().valid().materialize().fork(&device);
+        assert!(matches!(moved, AnyBert::Token(_)));
+        moved.scores(&batch(&device), &Identity).into_data().assert_eq(&want, true);
+        assert!(moved.to_string().contains("classifier"), "{moved}");
+    }
+
+    #[test]
+    fn a_checkpoint_says_which_head_it_has() {
+        let of = |name: &str| BertHead::of(&BertConfig { architectures: Some(vec![name.to_string()]), ..config() });
+        assert_eq!(of("BertForTokenClassification"), Some(BertHead::Token));
+        assert_eq!(of("BertForQuestionAnswering"), Some(BertHead::QuestionAnswering));
+        assert_eq!(of("BertForMaskedLM"), Some(BertHead::MaskedLm));
+        assert_eq!(of("BertModel"), None);
+        assert_eq!(BertHead::of(&config()), None);
+    }
+}
