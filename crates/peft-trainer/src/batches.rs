@@ -1,24 +1,16 @@
-//! From rows of token ids to batches of tensors, in an order that depends on the seed and the epoch alone.
+//! Batches of tensors, in an order that depends on the seed and the epoch alone.
 
 use std::sync::{Arc, Mutex};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::prelude::*;
-use peft_data::{BatchPlan, Encoded, Encoder, Examples, Label, Target, pad};
+use peft_data::BatchPlan;
 use peft_models::Batch;
 
 use crate::error::Result;
 use crate::metrics::Targets;
-
-/// Tokenised rows with their labels.
-#[derive(Debug)]
-pub struct Rows {
-    encoded: Vec<Encoded>,
-    labels: Vec<Label>,
-    outputs: usize,
-    pad_id: u32,
-}
+use crate::rows::Rows;
 
 /// A batch and what is right for it.
 #[derive(Debug)]
@@ -33,91 +25,6 @@ pub struct LabelledBatch {
     pub seed: u64,
     /// The rows' indices in the data.
     pub rows: Vec<usize>,
-}
-
-impl Rows {
-    /// Tokenises labelled examples; `outputs` is the number of scores the model gives.
-    ///
-    /// # Errors
-    /// What the tokenizer reports.
-    ///
-    /// # Panics
-    /// If an example has no label.
-    pub fn new(examples: &Examples, encoder: &Encoder, outputs: usize) -> Result<Self> {
-        Ok(Self {
-            encoded: encoder.encode_all(&examples.rows)?,
-            labels: examples.rows.iter().map(|row| row.label.clone().expect("training rows have labels")).collect(),
-            outputs,
-            pad_id: encoder.pad_id().unwrap_or(0),
-        })
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.encoded.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.encoded.is_empty()
-    }
-
-    /// Tokens of each row.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.encoded.iter().map(Encoded::len).collect()
-    }
-
-    /// A number that rows with other tokens or labels do not have, but by chance (FNV-1a, 64 bits).
-    pub fn fingerprint(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut add = |value: u64| hash = (hash ^ value).wrapping_mul(0x0100_0000_01b3);
-        for (encoded, label) in self.encoded.iter().zip(&self.labels) {
-            add(encoded.len() as u64);
-            encoded.ids.iter().for_each(|&id| add(u64::from(id)));
-            match label {
-                Label::Class(class) => add(*class as u64),
-                Label::Classes(classes) => classes.iter().for_each(|&class| add(1 + class as u64)),
-                Label::Value(value) => add(u64::from(value.to_bits())),
-            }
-        }
-        hash
-    }
-
-    fn batch(&self, rows: &[usize], seed: u64, device: &Device) -> LabelledBatch {
-        let encoded: Vec<&Encoded> = rows.iter().map(|&row| &self.encoded[row]).collect();
-        let padded = pad(&encoded, self.pad_id);
-        let labels = || rows.iter().map(|&row| &self.labels[row]);
-        let targets = match self.labels[rows[0]] {
-            Label::Class(_) => Targets::Classes(labels().filter_map(class).collect()),
-            Label::Classes(_) => Targets::Sets(labels().filter_map(|label| self.set(label)).collect()),
-            Label::Value(_) => Targets::Values(labels().filter_map(value).collect()),
-        };
-        LabelledBatch {
-            batch: Batch::new(padded.ids, padded.type_ids, padded.mask, rows.len(), device),
-            targets,
-            tokens: encoded.iter().map(|row| row.len()).sum(),
-            seed,
-            rows: rows.to_vec(),
-        }
-    }
-
-    fn set(&self, label: &Label) -> Option<Vec<bool>> {
-        let Label::Classes(classes) = label else { return None };
-        Some((0..self.outputs).map(|class| classes.contains(&class)).collect())
-    }
-}
-
-fn class(label: &Label) -> Option<usize> {
-    if let Label::Class(class) = label { Some(*class) } else { None }
-}
-
-fn value(label: &Label) -> Option<f32> {
-    if let Label::Value(value) = label { Some(*value) } else { None }
-}
-
-/// The number of scores a model gives for `target` with `labels` names.
-pub fn outputs(target: Target, labels: usize) -> usize {
-    if target == Target::Regression { 1 } else { labels }
 }
 
 /// Where in the training rows a run stands. burn-train's loaders know no epoch and cannot begin in the middle of

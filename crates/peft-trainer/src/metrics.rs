@@ -16,6 +16,7 @@
 //! ```
 
 mod classes;
+mod judge;
 mod kind;
 mod score;
 mod scored;
@@ -24,8 +25,12 @@ mod tally;
 mod values;
 
 pub use classes::ClassCounts;
+pub use judge::{Asked, Judge, Tagged};
 pub use kind::{ScoreKind, UnknownScore, primary, scores_for};
 pub use score::{Score, ScoreInput};
+pub(crate) use scored::labelled;
 pub use scored::{Scored, Targets};
 pub use sets::SetCounts;
+pub(crate) use tally::Tally;
+pub use tally::largest;
 pub use values::{mean_squared_error, pearson, spearman};

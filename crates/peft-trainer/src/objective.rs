@@ -4,25 +4,27 @@ use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
 use peft_data::Target;
 
-use crate::metrics::Targets;
+use crate::metrics::{Targets, labelled};
 
-/// The loss of each row, `[rows]`; their mean is what the reference minimises.
+/// The losses whose mean is what the reference minimises: one a row, or, of positions, one for each that has a class.
 ///
-/// `logits`: `[rows, outputs]`. Classes: cross-entropy. Sets of classes: binary cross-entropy, averaged over the
-/// outputs. Values: squared error of the one output.
+/// `scores`: `[rows, positions, outputs]`, one position for what is said of a whole text. Classes: cross-entropy. Sets of
+/// classes: binary cross-entropy, averaged over the outputs. Values: squared error of the one output. Spans: the mean of
+/// the cross-entropies, over the row's positions, of the beginning and of the end.
 ///
 /// # Panics
 /// If there are not as many targets as rows.
-pub fn losses(logits: Tensor<2>, targets: &Targets) -> Tensor<1> {
-    let [rows, outputs] = logits.dims();
-    let device = logits.device();
+pub fn losses(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
+    let [rows, positions, outputs] = scores.dims();
+    assert_eq!(rows, targets.rows(), "a target for each row");
+    let device = scores.device();
     match targets {
         Targets::Classes(classes) => {
             let ids: Vec<i64> = classes.iter().map(|&class| class as i64).collect();
-            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, 1]), &device);
-            log_softmax(logits, 1).gather(1, ids).neg().squeeze_dim(1)
+            cross_entropy(scores.squeeze_dim(1), ids)
         }
         Targets::Sets(sets) => {
+            let logits: Tensor<2> = scores.squeeze_dim(1);
             let members: Vec<f32> = sets.iter().flatten().map(|&member| f32::from(u8::from(member))).collect();
             let y = Tensor::<2>::from_data(TensorData::new(members, [rows, outputs]), &device);
             let positive = log_sigmoid(logits.clone()) * y.clone();
@@ -31,9 +33,41 @@ pub fn losses(logits: Tensor<2>, targets: &Targets) -> Tensor<1> {
         }
         Targets::Values(values) => {
             let y = Tensor::<1>::from_data(TensorData::from(values.as_slice()), &device);
-            (logits.narrow(1, 0, 1).squeeze_dim(1) - y).square()
+            (scores.squeeze_dim::<2>(1).narrow(1, 0, 1).squeeze_dim(1) - y).square()
+        }
+        Targets::Tokens(classes) => {
+            let (places, classes): (Vec<i64>, Vec<i64>) = labelled(classes, positions).unzip();
+            if places.is_empty() {
+                // Nothing to learn here; the reference has no number for it.
+                return scores.mul_scalar(0.0).sum();
+            }
+            let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &device);
+            cross_entropy(scores.reshape([rows * positions, outputs]).select(0, places), classes)
+        }
+        Targets::Spans(spans) => {
+            let first = of_places(scores.clone().narrow(2, 0, 1).squeeze_dim(2), spans.iter().map(|span| span.0));
+            let last = of_places(scores.narrow(2, 1, 1).squeeze_dim(2), spans.iter().map(|span| span.1));
+            (first + last).div_scalar(2.0)
         }
     }
+}
+
+/// `[rows, classes]` to the cross-entropy of each row's class, `[rows]`.
+fn cross_entropy(logits: Tensor<2>, classes: Vec<i64>) -> Tensor<1> {
+    let ids = TensorData::new(classes, [logits.dims()[0], 1]);
+    let ids = Tensor::<2, Int>::from_data(ids, &logits.device());
+    log_softmax(logits, 1).gather(1, ids).neg().squeeze_dim(1)
+}
+
+/// The cross-entropy of a place among the positions, `[rows, positions]` to `[rows]`. A place that is not there costs
+/// nothing, and the others so much more that the mean of all is the mean of those.
+fn of_places(logits: Tensor<2>, places: impl Iterator<Item = usize> + Clone) -> Tensor<1> {
+    let [rows, positions] = logits.dims();
+    let there = places.clone().filter(|&place| place < positions).count();
+    let share = rows as f32 / there.max(1) as f32;
+    let weights: Vec<f32> = places.clone().map(|place| if place < positions { share } else { 0.0 }).collect();
+    let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &logits.device());
+    cross_entropy(logits, places.map(|place| place.min(positions - 1) as i64).collect()) * weights
 }
 
 /// Probabilities `[rows, outputs]` of the classes; in regression the value itself.
@@ -48,20 +82,46 @@ pub fn probabilities(target: Target, logits: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Tolerance;
 
     fn logits() -> Tensor<2> {
         Tensor::from_data([[2.0, 0.0], [-1.0, 1.0]], &Device::flex())
     }
 
     fn close(loss: Tensor<1>, want: [f32; 2]) {
-        loss.into_data().assert_approx_eq::<f32>(&TensorData::from(want), burn::tensor::Tolerance::absolute(1e-6));
+        loss.into_data().assert_approx_eq::<f32>(&TensorData::from(want), Tolerance::absolute(1e-6));
     }
 
     // Expected values: torch 2.9.0, torch.nn.functional with reduction="none".
     #[test]
     fn losses_are_those_of_the_reference() {
-        close(losses(logits(), &Targets::Classes(vec![0, 0])), [0.126_928, 2.126_928]);
-        close(losses(logits(), &Targets::Sets(vec![vec![true, true], vec![false, true]])), [0.410_037_6, 0.313_261_7]);
-        close(losses(logits(), &Targets::Values(vec![1.5, -3.0])), [0.25, 4.0]);
+        let of = |targets: Targets| losses(logits().unsqueeze_dim(1), &targets);
+        close(of(Targets::Classes(vec![0, 0])), [0.126_928, 2.126_928]);
+        close(of(Targets::Sets(vec![vec![true, true], vec![false, true]])), [0.410_037_6, 0.313_261_7]);
+        close(of(Targets::Values(vec![1.5, -3.0])), [0.25, 4.0]);
+    }
+
+    #[test]
+    fn a_position_without_a_class_has_no_loss() {
+        let scores: Tensor<3> = logits().unsqueeze_dim(0);
+        let one = losses(scores.clone(), &Targets::Tokens(vec![vec![-100, 0]]));
+        one.into_data().assert_approx_eq::<f32>(&TensorData::from([2.126_928f32]), Tolerance::absolute(1e-6));
+        close(losses(scores.clone(), &Targets::Tokens(vec![vec![0, 0]])), [0.126_928, 2.126_928]);
+        // A row may be shorter than the longest of its batch, or have no class at all.
+        assert_eq!(losses(scores.clone(), &Targets::Tokens(vec![vec![0]])).dims(), [1]);
+        assert_eq!(losses(scores, &Targets::Tokens(vec![vec![-100, -100]])).into_scalar::<f32>(), 0.0);
+    }
+
+    // Expected values: transformers 5.23.0's loss of BertForQuestionAnswering, worked out with torch 2.9.0.
+    #[test]
+    fn a_span_costs_its_beginning_and_its_end() {
+        let scores = Tensor::<3>::from_data([[[2.0, -1.0], [0.0, 1.0]], [[1.0, 0.5], [3.0, 0.0]]], &Device::flex());
+        let of = |spans: [(usize, usize); 2]| losses(scores.clone(), &Targets::Spans(spans.to_vec()));
+        // Beginnings 0.126928 and 0.126928, ends 0.126928 and 0.474077.
+        close(of([(0, 1), (1, 0)]), [0.126_928, 0.300_502_6]);
+        // An end behind the text: the mean of the ends is that of the other row.
+        let mean = of([(0, 2), (1, 0)]).mean().into_scalar::<f32>();
+        assert!((mean - (0.126_928 + 0.474_077) / 2.0).abs() < 1e-6, "{mean}");
+        assert_eq!(of([(9, 9), (9, 9)]).sum().into_scalar::<f32>(), 0.0);
     }
 }

@@ -19,7 +19,7 @@ use burn::train::{
     SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 use peft_core::{Adapter, Method, Step};
-use peft_models::SequenceClassifier;
+use peft_models::Scorer;
 use serde_json::{Map, json};
 
 use crate::batches::{Cursor, LabelledBatch};
@@ -56,7 +56,7 @@ type Processor<M, P> = SupervisedTrainingEventProcessor<Trainee<M, P>>;
 
 impl<M, P> SupervisedLearningStrategy<Trainee<M, P>> for ByStep<P>
 where
-    M: SequenceClassifier + 'static,
+    M: Scorer + 'static,
     P: Method + 'static,
 {
     fn fit(
@@ -95,14 +95,14 @@ where
     }
 }
 
-struct Components<M: SequenceClassifier + 'static, P: Method + 'static> {
+struct Components<M: Scorer + 'static, P: Method + 'static> {
     interrupter: burn::train::Interrupter,
     early_stopping: Option<Box<dyn burn::train::CloneEarlyStoppingStrategy>>,
     store: Arc<burn::train::metric::store::EventStoreClient>,
     processor: Processor<M, P>,
 }
 
-struct Run<'a, M: SequenceClassifier + 'static, P: Method + 'static> {
+struct Run<'a, M: Scorer + 'static, P: Method + 'static> {
     by: &'a ByStep<P>,
     learner: Learner<Trainee<M, P>>,
     train: Arc<dyn DataLoader<LabelledBatch>>,
@@ -118,7 +118,7 @@ struct Run<'a, M: SequenceClassifier + 'static, P: Method + 'static> {
     components: Components<M, P>,
 }
 
-impl<M: SequenceClassifier + 'static, P: Method + 'static> Run<'_, M, P> {
+impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
     /// Takes the run up where its last checkpoint left it.
     fn resume(&mut self) -> Result<()> {
         if self.state.step == 0 {

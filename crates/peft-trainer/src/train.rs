@@ -14,15 +14,16 @@ use burn::train::{
     Interrupter, Learner, MetricEarlyStoppingStrategy, StoppingCondition, SupervisedTraining, TrainingStrategy,
 };
 use peft_core::Method;
-use peft_data::{BatchPlan, Target};
-use peft_models::SequenceClassifier;
+use peft_data::BatchPlan;
+use peft_models::Scorer;
 
-use crate::batches::{Batches, Cursor, Rows};
+use crate::batches::{Batches, Cursor};
 use crate::checkpoint::{Checkpoints, Round, State};
 use crate::error::{Error, Result};
 use crate::metric_log::{JsonLines, MetricHistory};
-use crate::metrics::{Score, scores_for};
+use crate::metrics::ScoreKind;
 use crate::progress::ProgressHandle;
+use crate::rows::Rows;
 use crate::schedule::Schedule;
 use crate::settings::{Keep, Settings};
 use crate::strategy::{ByStep, SaveAdapter};
@@ -32,19 +33,15 @@ use crate::trainee::Trainee;
 pub const METRICS: &str = "metrics.jsonl";
 
 /// Everything a run needs.
-pub struct Plan<'a, M: SequenceClassifier, P: Method> {
+pub struct Plan<'a, M: Scorer, P: Method> {
     /// The frozen base and the adapter to train, on an autodiff device.
     pub trainee: Trainee<M, P>,
     /// The numbers.
     pub settings: Settings,
-    /// What the labels are.
-    pub target: Target,
     /// Rows to train on.
     pub train: Rows,
     /// Rows to measure on.
     pub valid: Rows,
-    /// Number of scores the model gives.
-    pub outputs: usize,
     /// The run folder, which exists.
     pub folder: &'a Path,
     /// Writes an adapter's own files into a folder.
@@ -76,7 +73,7 @@ pub struct Outcome {
 /// [`Error::Setting`], [`Error::Diverged`], a damaged checkpoint, or a file that cannot be written.
 pub fn train<M, P>(plan: Plan<'_, M, P>) -> Result<Outcome>
 where
-    M: SequenceClassifier + 'static,
+    M: Scorer + 'static,
     P: Method + 'static,
 {
     let settings = plan.settings.clone();
@@ -95,7 +92,8 @@ where
     let cursor = Arc::new(Cursor::new(batches, settings.seed));
     let total_steps =
         (0..settings.epochs).map(|epoch| cursor.batches(epoch).len().div_ceil(settings.gradient_accumulation)).sum();
-    let scores = scores_for(plan.target, plan.outputs);
+    let metrics = plan.valid.scores();
+    let scores: Vec<ScoreKind> = metrics.iter().map(|score| score.kind()).collect();
     let log = JsonLines::open(plan.folder.join(METRICS), Some(state.metrics_bytes))
         .map_err(|error| peft_core::Error::io(plan.folder.join(METRICS), error))?;
     let higher_is_better = scores.first().is_none_or(|kind| kind.higher_is_better());
@@ -143,17 +141,17 @@ where
         .with_interrupter(plan.interrupter)
         .renderer(plan.renderer)
         .num_epochs(settings.epochs);
-    for kind in &scores {
-        training = training.metric_valid_numeric(Score::new(*kind));
-    }
-    if let (Some(n_epochs), Some(kind)) = (settings.early_stopping, scores.first()) {
+    if let (Some(n_epochs), Some(score)) = (settings.early_stopping, metrics.first()) {
         training = training.early_stopping(MetricEarlyStoppingStrategy::new(
-            &Score::new(*kind),
+            score,
             Aggregate::Mean,
-            kind.direction(),
+            score.kind().direction(),
             Split::Valid,
             StoppingCondition::NoImprovementSince { n_epochs },
         ));
+    }
+    for score in metrics {
+        training = training.metric_valid_numeric(score);
     }
     let warmup = (settings.warmup_ratio * total_steps as f64) as usize;
     let schedule = Schedule::new(settings.schedule, settings.learning_rate, warmup, total_steps);

@@ -4,13 +4,13 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use peft_core::{Adapter, Frozen, Method};
-use peft_models::SequenceClassifier;
+use peft_models::Scorer;
 
 use crate::batches::LabelledBatch;
 use crate::metrics::Scored;
 use crate::objective::losses;
 
-/// A frozen classifier and the adapter trained on it. To Burn its parameters are the adapter's alone.
+/// A frozen model and the adapter trained on it. To Burn its parameters are the adapter's alone.
 #[derive(Module, Debug)]
 pub struct Trainee<M: Module, P: Module> {
     /// The base.
@@ -19,20 +19,21 @@ pub struct Trainee<M: Module, P: Module> {
     pub adapter: Adapter<P>,
 }
 
-impl<M: SequenceClassifier, P: Method> Trainee<M, P> {
+impl<M: Scorer, P: Method> Trainee<M, P> {
     /// Freezes `backbone` below `adapter`.
     pub fn new(backbone: M, adapter: Adapter<P>) -> Self {
         Self { backbone: Frozen::new(backbone), adapter }
     }
 
     fn score(&self, item: LabelledBatch) -> (Tensor<1>, Scored) {
-        let logits = self.backbone.logits(&item.batch, &self.adapter);
-        let loss = losses(logits.clone(), &item.targets);
+        let scores = self.backbone.scores(&item.batch, &self.adapter);
+        let loss = losses(scores.clone(), &item.targets);
         let scored = Scored {
             loss: without_graph(loss.clone()),
-            logits: without_graph(logits),
+            scores: without_graph(scores),
             targets: item.targets,
             tokens: item.tokens,
+            rows: item.rows,
         };
         (loss, scored)
     }
@@ -43,7 +44,7 @@ fn without_graph<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     tensor.detach().without_autodiff()
 }
 
-impl<M: SequenceClassifier, P: Method> TrainStep for Trainee<M, P> {
+impl<M: Scorer, P: Method> TrainStep for Trainee<M, P> {
     type Input = LabelledBatch;
     type Output = Scored;
 
@@ -59,7 +60,7 @@ impl<M: SequenceClassifier, P: Method> TrainStep for Trainee<M, P> {
     }
 }
 
-impl<M: SequenceClassifier, P: Method> InferenceStep for Trainee<M, P> {
+impl<M: Scorer, P: Method> InferenceStep for Trainee<M, P> {
     type Input = LabelledBatch;
     type Output = Scored;
 

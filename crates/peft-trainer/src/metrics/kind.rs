@@ -10,11 +10,20 @@ use peft_data::Target;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoreKind {
-    /// The share of rows that are right. A row of several labels is right if every label is.
+    /// The share of rows that are right; of words, where words are tagged. A row of several labels is right if every
+    /// label is.
     Accuracy,
     /// Two classes: the F1 of class 1, as in GLUE. More: the mean over the classes that occur (macro). Several
-    /// labels on a row: over all labels of all rows (micro). 0 where nothing is found.
+    /// labels on a row: over all labels of all rows (micro). Named entities: over all of them. 0 where nothing is found.
+    /// Answers: the mean F1 of their words, by the rules of SQuAD.
     F1,
+    /// The share of the predicted entities that are right. 0 if none is predicted.
+    Precision,
+    /// The share of the entities that are found. 0 if there is none.
+    Recall,
+    /// The share of the answers that are one of the right ones, by the rules of SQuAD.
+    #[serde(rename = "exact_match")]
+    ExactMatch,
     /// The Matthews correlation coefficient, for any number of classes. 0 if only one class is predicted or occurs.
     Matthews,
     /// The linear correlation. 0 if the predictions or the targets are constant.
@@ -28,14 +37,26 @@ pub enum ScoreKind {
 
 impl ScoreKind {
     /// Every score.
-    pub const ALL: [Self; 6] =
-        [Self::Accuracy, Self::F1, Self::Matthews, Self::Pearson, Self::Spearman, Self::MeanSquaredError];
+    pub const ALL: [Self; 9] = [
+        Self::Accuracy,
+        Self::F1,
+        Self::Precision,
+        Self::Recall,
+        Self::ExactMatch,
+        Self::Matthews,
+        Self::Pearson,
+        Self::Spearman,
+        Self::MeanSquaredError,
+    ];
 
     /// The name in configurations, logs and the metric's burn-train name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
             Self::F1 => "f1",
+            Self::Precision => "precision",
+            Self::Recall => "recall",
+            Self::ExactMatch => "exact_match",
             Self::Matthews => "matthews",
             Self::Pearson => "pearson",
             Self::Spearman => "spearman",
@@ -53,7 +74,7 @@ impl ScoreKind {
         if self.higher_is_better() { Direction::Highest } else { Direction::Lowest }
     }
 
-    /// Whether the score can be told while a split runs, at a cost that does not grow with the rows seen.
+    /// Whether the score of targets can be told while a split runs, at a cost that does not grow with the rows seen.
     pub(crate) fn runs(self) -> bool {
         !matches!(self, Self::Pearson | Self::Spearman)
     }
@@ -67,7 +88,9 @@ impl fmt::Display for ScoreKind {
 
 /// A name that is no score.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no score; choose one of accuracy, f1, matthews, pearson, spearman, mse")]
+#[error(
+    "`{0}` is no score; choose one of accuracy, f1, precision, recall, exact_match, matthews, pearson, spearman, mse"
+)]
 pub struct UnknownScore(pub String);
 
 impl FromStr for ScoreKind {
@@ -78,7 +101,7 @@ impl FromStr for ScoreKind {
     }
 }
 
-/// The scores to report for a task, the most important first. With a single class only accuracy says anything.
+/// The scores to report for texts with such labels, the most important first. With a single class only accuracy says anything.
 pub fn scores_for(target: Target, classes: usize) -> Vec<ScoreKind> {
     match target {
         Target::Single if classes < 2 => vec![ScoreKind::Accuracy],

@@ -6,26 +6,30 @@ use burn::train::metric::{
     Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry, SerializedEntry,
 };
 
+use super::judge::Judge;
 use super::kind::ScoreKind;
 use super::scored::Targets;
-use super::tally::Tally;
+use super::tally::{Tally, Values};
 
 /// What a [`Score`] reads of a batch.
 pub struct ScoreInput {
-    /// `[rows, classes]`; `[rows, 1]` for numbers.
-    pub logits: Tensor<2>,
+    /// `[rows, positions, outputs]`; one position for what is said of a whole text.
+    pub scores: Tensor<3>,
     /// What they should have been.
     pub targets: Targets,
+    /// The rows' indices in their split.
+    pub rows: Vec<usize>,
 }
 
 /// One [`ScoreKind`] of a split: rows are counted as they come, and the final value is that of all of them.
 ///
-/// While the split runs, the value so far costs one pass over the classes; the two correlations have none until the
-/// end. Its burn-train name is [`ScoreKind::name`].
+/// While the split runs, the value so far costs one pass over the classes; the two correlations and the scores of answers
+/// have none until the end. Its burn-train name is [`ScoreKind::name`].
 #[derive(Clone)]
 pub struct Score {
     kind: ScoreKind,
     name: MetricName,
+    judge: Judge,
     batch: Tally,
     split: Tally,
     /// The split's value as of `compute`.
@@ -33,10 +37,16 @@ pub struct Score {
 }
 
 impl Score {
-    /// A score without rows.
+    /// A score without rows, of what is predicted for whole texts.
     pub fn new(kind: ScoreKind) -> Self {
+        Self::judged(kind, Judge::Targets)
+    }
+
+    /// A score without rows, of the rows that `judge` knows.
+    pub fn judged(kind: ScoreKind, judge: Judge) -> Self {
         let name = MetricName::new(kind.name().to_owned());
-        Self { kind, name, batch: Tally::Empty, split: Tally::Empty, last: f64::NAN }
+        let (batch, split) = (Tally::new(&judge), Tally::new(&judge));
+        Self { kind, name, judge, batch, split, last: f64::NAN }
     }
 
     /// Which one.
@@ -44,10 +54,20 @@ impl Score {
         self.kind
     }
 
+    /// What was counted of the split.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.split
+    }
+
+    /// Whether it can be told while the split runs.
+    fn runs(&self) -> bool {
+        self.kind.runs() && !matches!(self.judge, Judge::Answers(_))
+    }
+
     fn entry(&self, tally: &Tally) -> Option<NumericEntry> {
         let rows = tally.rows();
         let value = || NumericEntry::Aggregated { aggregated_value: tally.score(self.kind), count: rows };
-        (rows > 0 && self.kind.runs()).then(value)
+        (rows > 0 && self.runs()).then(value)
     }
 }
 
@@ -63,14 +83,15 @@ impl Metric for Score {
     }
 
     fn update(&mut self, input: &ScoreInput, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
-        let [_, classes] = input.logits.dims();
-        let logits: Vec<f32> = input.logits.clone().try_into_vec_as()?;
-        self.split.add(&logits, classes, &input.targets);
-        if !self.kind.runs() {
+        let [_, positions, outputs] = input.scores.dims();
+        let values: Vec<f32> = input.scores.clone().try_into_vec_as()?;
+        let scored = Values { values: &values, positions, outputs, rows: &input.rows };
+        self.split.add(&scored, &input.targets);
+        if !self.runs() {
             return Ok(SerializedEntry::not_available(None));
         }
-        self.batch = Tally::Empty;
-        self.batch.add(&logits, classes, &input.targets);
+        self.batch = Tally::new(&self.judge);
+        self.batch.add(&scored, &input.targets);
         let (value, so_far) = (self.batch.score(self.kind), self.split.score(self.kind));
         let entry = NumericEntry::Aggregated { aggregated_value: value, count: self.batch.rows() };
         Ok(SerializedEntry::new(shown(so_far, &format!("{value:.3}")), entry.serialize()))
@@ -83,7 +104,7 @@ impl Metric for Score {
     }
 
     fn clear(&mut self) {
-        *self = Self::new(self.kind);
+        *self = Self::judged(self.kind, self.judge.clone());
     }
 }
 
@@ -115,10 +136,15 @@ mod tests {
         MetricMetadata { progress, iteration: None, lr: None }
     }
 
+    fn input(scores: Tensor<3>, targets: Targets) -> ScoreInput {
+        let rows = (0..targets.rows()).collect();
+        ScoreInput { scores, targets, rows }
+    }
+
     fn classes(predicted: &[usize], actual: &[usize]) -> ScoreInput {
         let logits: Vec<f32> = predicted.iter().flat_map(|&class| [0.5, class as f32]).collect();
-        let data = burn::tensor::TensorData::new(logits, [predicted.len(), 2]);
-        ScoreInput { logits: Tensor::from_data(data, &Device::flex()), targets: Targets::Classes(actual.to_vec()) }
+        let data = burn::tensor::TensorData::new(logits, [predicted.len(), 1, 2]);
+        input(Tensor::from_data(data, &Device::flex()), Targets::Classes(actual.to_vec()))
     }
 
     #[test]
@@ -142,8 +168,8 @@ mod tests {
     fn a_correlation_has_no_value_before_the_end() {
         let mut score = Score::new(ScoreKind::Pearson);
         for (predicted, actual) in [([1.0, 2.0], vec![2.0, 4.0]), ([3.0, 4.0], vec![6.0, 8.0])] {
-            let logits = Tensor::<1>::from_floats(predicted, &Device::flex()).reshape([2, 1]);
-            let entry = score.update(&ScoreInput { logits, targets: Targets::Values(actual) }, &metadata()).unwrap();
+            let logits = Tensor::<1>::from_floats(predicted, &Device::flex()).reshape([2, 1, 1]);
+            let entry = score.update(&input(logits, Targets::Values(actual)), &metadata()).unwrap();
             assert!(entry.is_not_available());
             assert!(score.value().is_none() && score.running_value().is_none());
         }
@@ -155,7 +181,7 @@ mod tests {
     fn half_precision_logits_are_read() {
         let mut score = Score::new(ScoreKind::Accuracy);
         let mut input = classes(&[1, 0], &[1, 1]);
-        input.logits = input.logits.cast(burn::tensor::FloatDType::BF16);
+        input.scores = input.scores.cast(burn::tensor::FloatDType::BF16);
         score.update(&input, &metadata()).unwrap();
         assert_eq!(score.running_value().unwrap().current(), 0.5);
     }

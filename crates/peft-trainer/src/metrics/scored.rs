@@ -15,7 +15,14 @@ pub enum Targets {
     Sets(Vec<Vec<bool>>),
     /// One number per row.
     Values(Vec<f32>),
+    /// One class id per position of each row. A negative one, and a position behind the last, are passed over.
+    Tokens(Vec<Vec<i64>>),
+    /// The first and the last position of each row's answer. A position that the row does not have is passed over.
+    Spans(Vec<(usize, usize)>),
 }
+
+/// The span of an answer that nobody knows.
+pub(crate) const NOWHERE: (usize, usize) = (usize::MAX, usize::MAX);
 
 impl Targets {
     /// The number of rows.
@@ -24,28 +31,42 @@ impl Targets {
             Self::Classes(rows) => rows.len(),
             Self::Sets(rows) => rows.len(),
             Self::Values(rows) => rows.len(),
+            Self::Tokens(rows) => rows.len(),
+            Self::Spans(rows) => rows.len(),
         }
     }
+}
+
+/// The class at each of `positions` places of each row, row by row: `(place, class)` of those that have one.
+pub(crate) fn labelled(rows: &[Vec<i64>], positions: usize) -> impl Iterator<Item = (i64, i64)> {
+    rows.iter().enumerate().flat_map(move |(row, classes)| {
+        let place = move |position: usize| (row * positions + position) as i64;
+        let known = classes.iter().take(positions).enumerate().filter(|(_, class)| **class >= 0);
+        known.map(move |(position, &class)| (place(position), class))
+    })
 }
 
 /// A batch's outcome, off the autodiff graph: the metrics run on another thread and must not keep the graph alive.
 #[derive(Debug, Clone)]
 pub struct Scored {
-    /// The loss of each row, `[rows]`: per row, so that the mean of a split weighs rows and not batches.
+    /// The losses of the batch as [`losses`](crate::losses) gives them: each, so that the mean of a split does not weigh
+    /// batches.
     pub loss: Tensor<1>,
-    /// `[rows, classes]`; `[rows, 1]` for numbers.
-    pub logits: Tensor<2>,
+    /// `[rows, positions, outputs]`; one position for what is said of a whole text.
+    pub scores: Tensor<3>,
     /// What they should have been.
     pub targets: Targets,
     /// Real tokens in the batch, padding not counted.
     pub tokens: usize,
+    /// The rows' indices in their split.
+    pub rows: Vec<usize>,
 }
 
 impl ItemLazy for Scored {
     fn sync(self) -> Result<Self, ExecutionError> {
         // Dispatches what is queued and reads nothing back, as burn-train's own outputs do.
         self.loss.device().flush()?;
-        Ok(Self { loss: self.loss.without_autodiff(), logits: self.logits.without_autodiff(), ..self })
+        Ok(Self { loss: self.loss.without_autodiff(), scores: self.scores.without_autodiff(), ..self })
     }
 }
 
@@ -57,34 +78,38 @@ impl Adaptor<LossInput> for Scored {
 
 impl Adaptor<ScoreInput> for Scored {
     fn adapt(&self) -> ScoreInput {
-        ScoreInput { logits: self.logits.clone(), targets: self.targets.clone() }
+        ScoreInput { scores: self.scores.clone(), targets: self.targets.clone(), rows: self.rows.clone() }
     }
 }
 
 /// For burn-train's `AccuracyMetric`, which counts in percent. Rows of several labels are given as two columns, "some
-/// label wrong" and "all right", so that it counts exact matches.
+/// label wrong" and "all right", so that it counts exact matches; of positions it counts those that have a class.
 ///
 /// # Panics
 ///
-/// For numbers, which have no accuracy: register a [`Score`](super::Score) of [`scores_for`](super::scores_for).
+/// For numbers and answers, which have no accuracy: register the scores of [`Rows::scores`](crate::Rows::scores).
 impl Adaptor<AccuracyInput> for Scored {
     fn adapt(&self) -> AccuracyInput {
-        let device = self.logits.device();
+        let device = self.scores.device();
+        let [count, positions, outputs] = self.scores.dims();
+        let flat = self.scores.clone().reshape([count * positions, outputs]);
+        let ints = |ids: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::from(ids.as_slice()), &device);
         match &self.targets {
-            Targets::Classes(rows) => {
-                let ids: Vec<i64> = rows.iter().map(|&id| id as i64).collect();
-                let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &device);
-                AccuracyInput::new(self.logits.clone(), ids)
+            Targets::Classes(rows) => AccuracyInput::new(flat, ints(rows.iter().map(|&id| id as i64).collect())),
+            Targets::Tokens(rows) => {
+                let (places, classes): (Vec<i64>, Vec<i64>) = labelled(rows, positions).unzip();
+                AccuracyInput::new(flat.select(0, ints(places)), ints(classes))
             }
             Targets::Sets(rows) => {
-                let [count, classes] = self.logits.dims();
-                let flat: Vec<bool> = rows.iter().flatten().copied().collect();
-                let actual = Tensor::<2, Bool>::from_data(TensorData::new(flat, [count, classes]), &device);
-                let right = self.logits.clone().greater_scalar(0.0).equal(actual).all_dim(1).float();
+                let members: Vec<bool> = rows.iter().flatten().copied().collect();
+                let actual = Tensor::<2, Bool>::from_data(TensorData::new(members, [count, outputs]), &device);
+                let right = flat.greater_scalar(0.0).equal(actual).all_dim(1).float();
                 let columns = Tensor::cat(vec![right.clone().neg().add_scalar(1.0), right], 1);
                 AccuracyInput::new(columns, Tensor::<1, Int>::ones([count], &device))
             }
-            Targets::Values(_) => panic!("an AccuracyMetric was registered for a task that predicts numbers"),
+            Targets::Values(_) | Targets::Spans(_) => {
+                panic!("an AccuracyMetric was registered for a task that has no accuracy")
+            }
         }
     }
 }
@@ -107,7 +132,7 @@ mod tests {
 
     fn scored(logits: Tensor<2>, targets: Targets) -> Scored {
         let loss = Tensor::from_floats([1.0, 3.0], &logits.device());
-        Scored { loss, logits, targets, tokens: 8 }
+        Scored { loss, scores: logits.unsqueeze_dim(1), targets, tokens: 8, rows: vec![0, 1] }
     }
 
     #[test]
@@ -118,6 +143,10 @@ mod tests {
         let sets = Targets::Sets(vec![vec![true, false], vec![true, true]]);
         let many = scored(Tensor::from_floats([[2.0, -1.0], [-3.0, 1.0]], &device), sets);
         assert_eq!(accuracy(&many), 50.0);
+        let logits = Tensor::from_floats([[[2.0, 1.0], [0.0, 1.0], [9.0, 0.0]]], &device);
+        let tags = Targets::Tokens(vec![vec![1, 1, -100]]);
+        let words = Scored { scores: logits, ..scored(Tensor::zeros([1, 1], &device), tags) };
+        assert_eq!(accuracy(&words), 50.0);
         let mut loss = LossMetric::new();
         loss.update(&many.adapt(), &metadata()).unwrap();
         assert_eq!(loss.final_value().current(), 2.0);
@@ -128,6 +157,6 @@ mod tests {
         let device = Device::flex().autodiff();
         let logits = Tensor::<2>::ones([2, 2], &device).require_grad().mul_scalar(2.0);
         let synced = scored(logits, Targets::Classes(vec![1, 1])).sync().unwrap();
-        assert!(!synced.logits.device().is_autodiff() && !synced.loss.device().is_autodiff());
+        assert!(!synced.scores.device().is_autodiff() && !synced.loss.device().is_autodiff());
     }
 }

@@ -1,6 +1,7 @@
 //! What is remembered of a split while it runs, whichever kind of target it has.
 
 use super::classes::ClassCounts;
+use super::judge::{AnswerTally, Judge, WordTally};
 use super::kind::ScoreKind;
 use super::scored::Targets;
 use super::sets::SetCounts;
@@ -19,37 +20,69 @@ pub(crate) enum Tally {
         actual: Vec<f32>,
         squared: f64,
     },
+    Words(WordTally),
+    Answers(AnswerTally),
+}
+
+/// A batch's scores, off the device.
+pub(crate) struct Values<'a> {
+    /// `[rows, positions, outputs]`, row by row.
+    pub(crate) values: &'a [f32],
+    pub(crate) positions: usize,
+    pub(crate) outputs: usize,
+    /// The rows' indices in their split.
+    pub(crate) rows: &'a [usize],
 }
 
 impl Tally {
-    /// Adds a batch: `logits` is `[rows, classes]`, row by row.
+    /// Nothing yet of what `judge` judges.
+    pub(crate) fn new(judge: &Judge) -> Self {
+        match judge {
+            Judge::Targets => Self::Empty,
+            Judge::Words(tagged) => Self::Words(WordTally::new(tagged.clone())),
+            Judge::Answers(asked) => Self::Answers(AnswerTally::new(asked.clone())),
+        }
+    }
+
+    /// Adds a batch.
     ///
     /// # Panics
     ///
     /// If the rows differ in number or the targets in kind from those before: both are mistakes of the caller.
-    pub(crate) fn add(&mut self, logits: &[f32], classes: usize, targets: &Targets) {
-        assert_eq!(logits.len(), targets.rows() * classes, "logits and targets differ in their number of rows");
+    pub(crate) fn add(&mut self, scored: &Values<'_>, targets: &Targets) {
+        let Values { values, positions, outputs, rows: indices } = *scored;
+        let width = positions * outputs;
+        assert_eq!(values.len(), targets.rows() * width, "scores and targets differ in their number of rows");
         if matches!(self, Self::Empty) {
             *self = match targets {
-                Targets::Classes(_) => Self::Classes(ClassCounts::new(classes)),
+                Targets::Classes(_) => Self::Classes(ClassCounts::new(outputs)),
                 Targets::Sets(_) => Self::Sets(SetCounts::new()),
                 Targets::Values(_) => Self::Values { predicted: vec![], actual: vec![], squared: 0.0 },
+                Targets::Tokens(_) | Targets::Spans(_) => panic!("targets of positions need a judge"),
             };
         }
         match (self, targets) {
             (Self::Classes(counts), Targets::Classes(rows)) => {
-                logits.chunks(classes).zip(rows).for_each(|(row, &class)| counts.add(largest(row), class));
+                values.chunks(width).zip(rows).for_each(|(row, &class)| counts.add(largest(row), class));
             }
             (Self::Sets(counts), Targets::Sets(rows)) => {
-                for (row, labels) in logits.chunks(classes).zip(rows) {
+                for (row, labels) in values.chunks(width).zip(rows) {
                     counts.add(row.iter().map(|&logit| logit > 0.0), labels);
                 }
             }
             (Self::Values { predicted, actual, squared }, Targets::Values(rows)) => {
-                assert_eq!(classes, 1, "a predicted number is one column");
-                *squared += squared_error(logits, rows);
-                predicted.extend_from_slice(logits);
+                assert_eq!(width, 1, "a predicted number is one column");
+                *squared += squared_error(values, rows);
+                predicted.extend_from_slice(values);
                 actual.extend_from_slice(rows);
+            }
+            (Self::Words(tally), Targets::Tokens(_)) => {
+                for (&row, scores) in indices.iter().zip(values.chunks(width)) {
+                    tally.add(row, &scores.chunks(outputs).map(largest).collect::<Vec<_>>());
+                }
+            }
+            (Self::Answers(tally), Targets::Spans(_)) => {
+                indices.iter().zip(values.chunks(width)).for_each(|(&row, scores)| tally.add(row, scores));
             }
             _ => panic!("the targets of a split are not all of one kind"),
         }
@@ -62,6 +95,8 @@ impl Tally {
             Self::Classes(counts) => counts.rows() as usize,
             Self::Sets(counts) => counts.rows() as usize,
             Self::Values { actual, .. } => actual.len(),
+            Self::Words(tally) => tally.sentences,
+            Self::Answers(tally) => tally.windows,
         }
     }
 
@@ -77,13 +112,15 @@ impl Tally {
             (Self::Values { predicted, actual, .. }, ScoreKind::Pearson) => pearson(predicted, actual),
             (Self::Values { predicted, actual, .. }, ScoreKind::Spearman) => spearman(predicted, actual),
             (Self::Values { actual, squared, .. }, ScoreKind::MeanSquaredError) => squared / actual.len() as f64,
+            (Self::Words(tally), kind) => tally.score(kind),
+            (Self::Answers(tally), kind) => tally.score(kind),
             _ => f64::NAN,
         }
     }
 }
 
 /// The first of the largest.
-fn largest(row: &[f32]) -> usize {
+pub fn largest(row: &[f32]) -> usize {
     let better = |best: usize, (class, &logit): (usize, &f32)| if logit > row[best] { class } else { best };
     row.iter().enumerate().fold(0, better)
 }
@@ -91,6 +128,10 @@ fn largest(row: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn one_position(values: &[f32], outputs: usize) -> Values<'_> {
+        Values { values, positions: 1, outputs, rows: &[0] }
+    }
 
     #[test]
     fn the_first_of_the_largest_wins() {
@@ -101,7 +142,7 @@ mod tests {
     fn a_score_the_targets_do_not_have_is_nan() {
         let mut tally = Tally::default();
         assert!(tally.score(ScoreKind::Accuracy).is_nan());
-        tally.add(&[1.0, 0.0], 2, &Targets::Classes(vec![0]));
+        tally.add(&one_position(&[1.0, 0.0], 2), &Targets::Classes(vec![0]));
         assert!(tally.score(ScoreKind::Pearson).is_nan());
         assert_eq!((tally.score(ScoreKind::Accuracy), tally.rows()), (1.0, 1));
     }
@@ -110,7 +151,7 @@ mod tests {
     #[should_panic(expected = "not all of one kind")]
     fn one_split_has_one_kind_of_target() {
         let mut tally = Tally::default();
-        tally.add(&[1.0], 1, &Targets::Values(vec![1.0]));
-        tally.add(&[1.0], 1, &Targets::Classes(vec![0]));
+        tally.add(&one_position(&[1.0], 1), &Targets::Values(vec![1.0]));
+        tally.add(&one_position(&[1.0], 1), &Targets::Classes(vec![0]));
     }
 }
