@@ -8,6 +8,7 @@ use burn::tensor::DType;
 use peft::core::file::{read_safetensors, safetensors_bytes};
 use peft::core::tensors::Tensors;
 use peft::models::Loaded;
+use peft::models::bert::{AnyBert, BertHead};
 use peft::prelude::*;
 use rstest::rstest;
 
@@ -109,6 +110,41 @@ fn a_head_of_another_size_makes_room() {
     assert_eq!(loaded.fresh_modules("bert."), ["classifier"]);
     assert_eq!(logits(&loaded.module).dims(), [2, 5]);
     assert!(load(dir.path(), Some(3)).unwrap().fresh.is_empty());
+}
+
+/// The fixture's head is a classifier of texts, of three labels.
+#[test]
+fn the_head_of_another_task_makes_room() {
+    let (dir, device) = (folder(|_| ()), Device::flex());
+    let fresh = |loaded: Loaded<AnyBert>| loaded.fresh_modules("bert.").join(",");
+    let load = |head, outputs| AnyBert::from_folder(dir.path(), head, outputs, &device);
+    assert_eq!(fresh(load(BertHead::Sequence, None).unwrap()), "");
+    assert_eq!(fresh(load(BertHead::Token, Some(3)).unwrap()), "classifier");
+    assert_eq!(fresh(load(BertHead::QuestionAnswering, None).unwrap()), "qa_outputs");
+    let error = load(BertHead::Token, None).unwrap_err().to_string();
+    assert!(error.contains("no classification head"), "{error}");
+    // A checkpoint that does not say what it is: whichever head fits is taken for the task's own.
+    let path = dir.path().join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap().replace("ForSequenceClassification", "Model");
+    std::fs::write(&path, config).unwrap();
+    assert_eq!(fresh(load(BertHead::Token, Some(3)).unwrap()), "");
+    assert_eq!(fresh(load(BertHead::Token, Some(4)).unwrap()), "classifier");
+}
+
+#[test]
+fn an_answerer_of_another_size_makes_room() {
+    let head = |outputs: usize| {
+        folder(move |tensors| {
+            let weight = TensorData::new(vec![0.5f32; outputs * 32], [outputs, 32]);
+            tensors.insert("qa_outputs.weight".into(), weight);
+            tensors.insert("qa_outputs.bias".into(), TensorData::new(vec![0.5f32; outputs], [outputs]));
+        })
+    };
+    for (outputs, fresh) in [(2, ""), (3, "qa_outputs")] {
+        let dir = head(outputs);
+        let loaded = AnyBert::from_folder(dir.path(), BertHead::QuestionAnswering, None, &Device::flex()).unwrap();
+        assert_eq!(loaded.fresh_modules("bert.").join(","), fresh);
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use peft::core::{
     AddNormOp, BatchRows, EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Routed, Site, SiteKind, Spans,
     Sublayer, param_ids,
 };
+use peft::models::Scorer;
 use peft::models::bert::names::{from_reference, to_reference};
+use peft::models::bert::{AnyBert, BertHead};
 use peft::prelude::*;
 
 use crate::support::*;
@@ -126,6 +128,16 @@ fn a_masked_language_model_meets_every_site_it_lists() {
         let scores = model.forward(&batch(&device), notes);
         assert_eq!(scores.dims(), [2, 8, config.vocab_size]);
     });
+}
+
+#[test]
+fn the_heads_of_positions_meet_every_site_they_list() {
+    let device = Device::flex();
+    let config = BertConfig::from_folder(&fixture("base")).unwrap();
+    for (head, outputs) in [(BertHead::Token, 5), (BertHead::QuestionAnswering, 2)] {
+        let model = AnyBert::new(&config, head, 5, &device);
+        check(&model, |notes| assert_eq!(model.scores(&batch(&device), notes).dims(), [2, 8, outputs]));
+    }
 }
 
 #[test]

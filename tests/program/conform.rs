@@ -26,11 +26,15 @@ fn every_fixture_that_is_built_passes() {
         "bert/traj/lora",
         "mlm/base",
         "multi_label/lora",
+        "qa/base",
+        "qa/lora",
         "regression/lora",
+        "token/base",
+        "token/lora",
     ] {
         assert!(ended.out.lines().any(|line| line.starts_with(&format!("ok    {name}"))), "{name} in {}", ended.out);
     }
-    assert!(ended.out.ends_with("17 passed, 0 failed, 8 skipped\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("21 passed, 0 failed, 8 skipped\n"), "{}", ended.out);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use burn::prelude::*;
 use peft::core::file::{AdapterFile, read_config};
 use peft::core::tensors::{Tensors, export, export_gradients, import};
 use peft::core::{Adapter, Fold, Frozen, Hooks, Identity, Method, merge};
-use peft::models::bert::BertForMaskedLm;
+use peft::models::Scorer;
+use peft::models::bert::AnyBert;
 use peft::{AnyConfig, AnyMethod, Unsupported, load_adapter};
 use peft_trainer::losses;
 
@@ -28,25 +29,11 @@ const LOSS: f64 = 1e-5;
 /// The backbone alone.
 pub(super) fn base(model: &Path, device: &Device) -> Result<Verdict> {
     let io = Fixture::read(&model.join("base/io.safetensors"))?;
-    if fixture::is_masked_lm(model)? {
-        return masked_lm(model, &io, &device.clone().inner());
-    }
     let bert = fixture::base(model, &device.clone().inner())?;
-    let logits = bert.forward(&io.batch(&device.clone().inner())?, &Identity);
+    let logits = bert.scores(&io.batch(&device.clone().inner())?, &Identity);
     let mut report = Report::default();
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     loss(&mut report, &io, logits, None)?;
-    Ok(Verdict::Compared(report))
-}
-
-/// The backbone with the head it was pre-trained with: scores over the vocabulary at every position.
-fn masked_lm(model: &Path, io: &Fixture, device: &Device) -> Result<Verdict> {
-    let bert = BertForMaskedLm::from_folder(&model.join("base"), device)?.module;
-    let logits = bert.forward(&io.batch(device)?, &Identity);
-    let mut report = Report::default();
-    report.logits("logits", &logits.to_data(), io.need("out.logits")?);
-    let [rows, seq, vocabulary] = logits.dims();
-    loss(&mut report, io, logits.reshape([rows * seq, vocabulary]), None)?;
     Ok(Verdict::Compared(report))
 }
 
@@ -64,7 +51,7 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
     let batch = io.batch(device)?;
     let mut report = Report::default();
 
-    let logits = bert.forward(&batch, &adapter);
+    let logits = bert.scores(&batch, &adapter);
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     // What a file keeps of a trained encoder is what it makes: the encoder itself is held against its own gradients.
     let (trained, want) = match fixture::named_as_in(&adapter, io.stored("grad.")) {
@@ -78,20 +65,20 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
             (trained, want)
         }
     };
-    let logits = bert.forward(&batch, &trained);
+    let logits = bert.scores(&batch, &trained);
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     let loss = loss(&mut report, &io, logits, trained.penalty())?;
     gradients(&mut report, &export_gradients(&trained, &loss.backward()), &want);
 
-    let forward = |hooks: &dyn Hooks| bert.forward(&batch, hooks).to_data();
+    let forward = |hooks: &dyn Hooks| bert.scores(&batch, hooks).to_data();
     disabled(&mut report, &io, model, &forward)?;
     merged(&mut report, &io, &bert, &adapter, &batch)?;
     files(&mut report, &bert, &folder, &config, &adapter)?;
     Ok(Verdict::Compared(report))
 }
 
-fn loss(report: &mut Report, io: &Fixture, logits: Tensor<2>, penalty: Option<Tensor<1>>) -> Result<Tensor<1>> {
-    let targets = io.targets(logits.dims()[1])?;
+fn loss(report: &mut Report, io: &Fixture, logits: Tensor<3>, penalty: Option<Tensor<1>>) -> Result<Tensor<1>> {
+    let targets = io.targets(logits.dims())?;
     let loss = losses(logits, &targets).mean();
     let loss = match penalty {
         Some(penalty) => loss + penalty,
@@ -152,16 +139,16 @@ fn disabled(report: &mut Report, io: &Fixture, model: &Path, forward: &dyn Fn(&d
 fn merged(
     report: &mut Report,
     io: &Fixture,
-    bert: &peft::models::bert::BertForSequenceClassification,
+    bert: &AnyBert,
     adapter: &Adapter<AnyMethod>,
     batch: &peft::models::Batch,
 ) -> Result<()> {
     if adapter.refusal().is_some() {
         return Ok(());
     }
-    let unmerged = bert.forward(batch, adapter).to_data();
+    let unmerged = bert.scores(batch, adapter).to_data();
     for _ in 0..2 {
-        let merged = merge(bert.clone(), adapter)?.forward(batch, &Identity).to_data();
+        let merged = merge(bert.clone(), adapter)?.scores(batch, &Identity).to_data();
         report.logits("merged", &merged, &unmerged);
         if let Some(want) = io.get("out.logits_merged") {
             report.logits("merged", &merged, want);
@@ -173,7 +160,7 @@ fn merged(
 /// Saving what was loaded gives the reference's tensors and fields, and loading that the same bytes again.
 fn files(
     report: &mut Report,
-    bert: &peft::models::bert::BertForSequenceClassification,
+    bert: &AnyBert,
     folder: &Path,
     config: &AnyConfig,
     adapter: &Adapter<AnyMethod>,

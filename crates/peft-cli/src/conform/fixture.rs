@@ -10,7 +10,7 @@ use peft::core::Method;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::Tensors;
 use peft::models::Batch;
-use peft::models::bert::{BertConfig, BertForSequenceClassification};
+use peft::models::bert::{AnyBert, BertConfig, BertHead};
 use peft_trainer::metrics::Targets;
 
 /// The tensors of an `io.safetensors`.
@@ -48,13 +48,20 @@ impl Fixture {
         })
     }
 
-    /// What is right, by the labels' type and shape, as the reference infers it.
-    pub(crate) fn targets(&self, outputs: usize) -> Result<Targets> {
+    /// What is right of scores `[rows, positions, outputs]`, by the labels' type and shape, as the reference infers it.
+    pub(crate) fn targets(&self, scores: [usize; 3]) -> Result<Targets> {
+        let [_, positions, outputs] = scores;
+        if self.get("in.start_positions").is_some() {
+            let places = |name: &str| Ok::<_, anyhow::Error>(self.ints(name)?.into_iter().map(|at| at.max(0) as usize));
+            return Ok(Targets::Spans(places("in.start_positions")?.zip(places("in.end_positions")?).collect()));
+        }
         let labels = self.need("in.labels")?;
         let float = matches!(labels.dtype(), DType::F32 | DType::F64);
         Ok(match labels.shape().len() {
-            // A class a row, or in language modelling a token a position.
-            1 | 2 if outputs > 1 && !float => Targets::Classes(labels.iter::<i64>().map(|id| id as usize).collect()),
+            2 if labels.shape()[1] == positions && !float => {
+                Targets::Tokens(self.ints("in.labels")?.chunks(positions).map(<[i64]>::to_vec).collect())
+            }
+            1 if outputs > 1 && !float => Targets::Classes(labels.iter::<i64>().map(|id| id as usize).collect()),
             2 if outputs > 1 => {
                 let members: Vec<bool> = labels.iter::<f32>().map(|value| value > 0.5).collect();
                 Targets::Sets(members.chunks(outputs).map(<[bool]>::to_vec).collect())
@@ -94,15 +101,11 @@ pub(crate) fn named_as_in<P: Method>(adapter: &P, tensors: Tensors) -> Result<Te
     tensors.into_iter().map(rename).collect()
 }
 
-/// Whether the base of a folder of fixtures has a masked-language-model head.
-pub(crate) fn is_masked_lm(model: &Path) -> Result<bool> {
-    let config = BertConfig::from_folder(&model.join("base"))?;
-    Ok(config.architectures.is_some_and(|names| names.iter().any(|name| name.ends_with("ForMaskedLM"))))
-}
-
-/// The base model of a folder of fixtures.
-pub(crate) fn base(model: &Path, device: &Device) -> Result<BertForSequenceClassification> {
-    Ok(BertForSequenceClassification::from_folder(&model.join("base"), None, device)?.module)
+/// The base model of a folder of fixtures, with the head that its configuration names.
+pub(crate) fn base(model: &Path, device: &Device) -> Result<AnyBert> {
+    let folder = model.join("base");
+    let head = BertHead::of(&BertConfig::from_folder(&folder)?).unwrap_or(BertHead::Sequence);
+    Ok(AnyBert::from_folder(&folder, head, None, device)?.module)
 }
 
 #[cfg(test)]

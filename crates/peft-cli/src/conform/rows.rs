@@ -7,6 +7,7 @@ use burn::prelude::*;
 use peft::core::tensors::import;
 use peft::core::{Adapter, Adapters, BASE, Identity};
 use peft::lora::{Lora, LoraConfig};
+use peft::models::Scorer;
 
 use super::Verdict;
 use super::deviation::Report;
@@ -29,12 +30,12 @@ pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
         adapters.add(name, import(adapter, tensors)?)?;
     }
     let mut report = Report::default();
-    report.logits("base", &bert.forward(&batch, &Identity).into_data(), io.need("out.base")?);
+    report.logits("base", &bert.scores(&batch, &Identity).into_data(), io.need("out.base")?);
     for (what, name) in [("a", "a"), ("b", "b")] {
-        let logits = bert.forward(&batch, adapters.get(name)?).into_data();
+        let logits = bert.scores(&batch, adapters.get(name)?).into_data();
         report.logits(what, &logits, io.need(&format!("out.{name}"))?);
     }
-    let mixed = bert.forward(&batch, &adapters.route(&["a", "b", BASE])?).into_data();
+    let mixed = bert.scores(&batch, &adapters.route(&["a", "b", BASE])?).into_data();
     report.logits("rows", &mixed, io.need("out.mixed_a_b_base")?);
     Ok(Verdict::Compared(report))
 }

@@ -9,6 +9,7 @@ use burn::prelude::*;
 use peft::core::file::read_config;
 use peft::core::tensors::{import, parameters};
 use peft::core::{Frozen, Method};
+use peft::models::Scorer;
 use peft::{AnyConfig, Unsupported};
 use peft_trainer::losses;
 use serde_json::{Map, Value};
@@ -72,8 +73,8 @@ fn steps(model: &Path, method: &str, case: &Path, config: &AnyConfig, device: &D
     let want = trajectory.need("losses")?;
     let mut got = Vec::new();
     for _ in 0..want.shape()[0] {
-        let logits = bert.forward(&batch, &adapter);
-        let loss = losses(logits.clone(), &io.targets(logits.dims()[1])?).mean();
+        let logits = bert.scores(&batch, &adapter);
+        let loss = losses(logits.clone(), &io.targets(logits.dims())?).mean();
         let loss = adapter.penalty().map_or(loss.clone(), |penalty| loss + penalty);
         got.push(loss.clone().into_scalar::<f32>());
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
