@@ -76,7 +76,7 @@ pub(crate) struct ScorerArgs {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) scorer: ScorerArgs,
-    /// Labelled rows: CSV, TSV, JSON lines or Parquet
+    /// Labelled rows, in a format that the task is trained on
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// Print one JSON object
@@ -90,9 +90,15 @@ pub(crate) struct PredictArgs {
     pub(crate) text: Vec<String>,
     #[command(flatten)]
     pub(crate) scorer: ScorerArgs,
-    /// Rows to label: CSV, TSV, JSON lines or Parquet
+    /// Rows to label, in a format that the task is trained on
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     pub(crate) data: Option<PathBuf>,
+    /// qa: a question that --context answers
+    #[arg(long, value_name = "TEXT", requires = "context", conflicts_with_all = ["text", "data"])]
+    pub(crate) question: Option<String>,
+    /// qa: the text the answer stands in
+    #[arg(long, value_name = "TEXT", requires = "question")]
+    pub(crate) context: Option<String>,
     /// Print a JSON object a row, with the probability of every label
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@ mod adapters;
 mod backend;
 mod cli;
 mod conform;
+mod dataset;
 mod eval;
 mod hub;
 mod inspect;
@@ -13,6 +14,7 @@ mod options;
 mod predict;
 mod run_folder;
 mod session;
+mod task;
 mod terminal;
 mod train;
 

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
-use peft_data::{ColumnNames, ReadOptions, Target};
+use peft_data::{ColumnNames, ReadOptions};
 use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::method::methods;
+use crate::task::Task;
 
 /// Which columns of a data file are read, and how.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ options! {
     /// Branch, tag or commit of a hub model
     #[arg(long, value_name = "REV")]
     revision: String,
-    /// Training rows: CSV, TSV, JSON lines or Parquet
+    /// Training rows: CSV, TSV, JSON lines or Parquet; for the task token also CoNLL, for qa SQuAD's JSON
     #[arg(long, value_name = "FILE")]
     train: PathBuf,
     /// Validation rows; without it a share of the training rows is held out
@@ -115,9 +116,10 @@ options! {
     /// The run folder [default: runs/<model>-<data>]
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
-    /// What labels are: single (one class a row), multi (several), regression (a number) [default: single]
-    #[arg(long, value_parser = target)]
-    task: Target,
+    /// What is learned: single (one class a row), multi (several), regression (a number), token (a tag a word), qa
+    /// (where in a text an answer stands) [default: single]
+    #[arg(long, value_parser = task)]
+    task: Task,
     /// The column of texts; guessed from its name by default
     #[arg(long, value_name = "NAME")]
     text_column: String,
@@ -136,9 +138,15 @@ options! {
     /// Double quotes are ordinary characters (the default for TSV)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     no_quotes: bool,
-    /// Longest text in tokens; longer ones are cut [default: 128, or the model's positions if fewer]
+    /// Longest text in tokens; longer ones are cut [default: 128, for qa 384, or the model's positions if fewer]
     #[arg(long, value_name = "N")]
     max_length: usize,
+    /// qa: tokens by which the windows of a long context overlap [default: a third of the longest text]
+    #[arg(long, value_name = "N")]
+    doc_stride: usize,
+    /// qa: whether a question may have no answer [default: if one of the training rows has none]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    no_answer: bool,
     /// The method [default: lora]
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(methods()))]
     method: String,
@@ -353,7 +361,6 @@ impl TrainOptions {
                 Some(_) => None,
                 None => Some(self.valid_split.unwrap_or(0.1)),
             },
-            task: self.task.or(Some(Target::Single)),
             epochs: self.epochs.or(Some(defaults.epochs)),
             batch_size: self.batch_size.or(Some(defaults.batch_size)),
             eval_batch_size: self.eval_batch_size.or(Some(defaults.eval_batch_size)),
@@ -372,7 +379,7 @@ impl TrainOptions {
         if this.lora_alpha.is_some_and(|alpha| !alpha.is_finite()) {
             bail!("lora_alpha: must be a finite number");
         }
-        let this = this.resolve_method()?;
+        let this = this.resolve_task()?.resolve_method()?;
         if this.max_length.is_some_and(|n| n < 4) {
             bail!("max_length: must be at least 4, for the special tokens and a word");
         }
@@ -403,11 +410,6 @@ impl TrainOptions {
             early_stopping: self.early_stopping,
             keep: self.keep.unwrap_or(d.keep),
         }
-    }
-
-    /// The longest text for a model of so many positions.
-    pub(crate) fn max_length(&self, positions: usize) -> usize {
-        self.max_length.unwrap_or(positions.min(128))
     }
 
     /// How the data files are read.
@@ -458,8 +460,8 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-fn target(given: &str) -> Result<Target, String> {
-    word(given, "single, multi or regression")
+fn task(given: &str) -> Result<Task, String> {
+    word(given, "single, multi, regression, token or qa")
 }
 
 fn bias(given: &str) -> Result<Bias, String> {

@@ -1,16 +1,20 @@
-//! `peft predict`: texts in, labels and probabilities out.
+//! `peft predict`: texts in, labels and probabilities out; or words in, tags out; or questions in, answers out.
+
+mod answers;
+mod words;
 
 use std::io::{BufWriter, Read, Write};
 
 use anyhow::{Result, bail};
 use burn::prelude::Device;
 use peft_data::{Columns, Example, Examples, Table, Target};
+use peft_trainer::metrics::largest;
 use peft_trainer::predict;
 use serde_json::{Map, Value, json};
 
 use crate::cli::PredictArgs;
-use crate::eval::or_of_run;
 use crate::session::Scorer;
+use crate::task::Task;
 use crate::terminal::unless_closed;
 
 /// A label counts as given from this probability on, where a text may have several.
@@ -18,13 +22,25 @@ const THRESHOLD: f32 = 0.5;
 
 pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
     let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), device)?;
+    if args.question.is_some() && scorer.task != Task::Qa {
+        bail!("--question: the adapter was trained for the task {}, not for qa; leave it out", scorer.task.name());
+    }
+    match scorer.task.target() {
+        Some(target) => texts(args, &scorer, target),
+        None if scorer.task == Task::Token => words::run(args, &scorer),
+        None => answers::run(args, &scorer),
+    }
+}
+
+/// Labels of whole texts.
+fn texts(args: PredictArgs, scorer: &Scorer, target: Target) -> Result<()> {
     let examples = match (&args.data, args.text.is_empty()) {
         (Some(path), _) => {
-            let columns = or_of_run(args.scorer.columns, &scorer);
+            let columns = scorer.columns(args.scorer.columns)?;
             let table = Table::read(path, &columns.reading())?;
             let mut names = columns.names();
             names.label = None;
-            Examples::from_table(&table, &Columns::resolve(&table, &names, None)?, scorer.target, None)?.rows
+            Examples::from_table(&table, &Columns::resolve(&table, &names, None)?, target, None)?.rows
         }
         (None, false) => lines(args.text.iter().map(String::as_str)),
         (None, true) => lines(standard_input()?.lines()),
@@ -33,11 +49,18 @@ pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
         bail!("no texts; give them as arguments, with --data, or a line each on standard input");
     }
     let encoded = scorer.encoder.encode_all(&examples)?;
-    let (pad, target) = (scorer.pad_id(), scorer.target);
-    let scores = predict(&*scorer.bert, &scorer.adapter, &encoded, pad, target, args.scorer.batch_size)?;
+    let scores = predict(&*scorer.bert, &scorer.adapter, &encoded, scorer.pad_id(), target, args.scorer.batch_size)?;
+    let line = |(example, scores): (&Example, &Vec<f32>)| match args.json {
+        true => scorer.object(example, scores, target),
+        false => scorer.line(example, scores, target),
+    };
+    print(examples.iter().zip(&scores).map(line))
+}
+
+/// Writes lines to standard output.
+fn print(lines: impl Iterator<Item = String>) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for (example, scores) in examples.iter().zip(&scores) {
-        let line = if args.json { scorer.object(example, scores) } else { scorer.line(example, scores) };
+    for line in lines {
         unless_closed(writeln!(out, "{line}"))?;
     }
     unless_closed(out.flush())
@@ -65,12 +88,12 @@ impl Scorer {
     }
 
     /// `label TAB probability TAB text`; several labels with commas between.
-    fn line(&self, example: &Example, scores: &[f32]) -> String {
+    fn line(&self, example: &Example, scores: &[f32], target: Target) -> String {
         let text = example.text.replace(['\t', '\n', '\r'], " ");
-        match self.target {
+        match target {
             Target::Regression => format!("{:.4}\t{text}", scores[0]),
             Target::Single => {
-                let best = best(scores);
+                let best = largest(scores);
                 format!("{}\t{:.4}\t{text}", self.name(best), scores[best])
             }
             Target::Multi => {
@@ -82,18 +105,18 @@ impl Scorer {
         }
     }
 
-    fn object(&self, example: &Example, scores: &[f32]) -> String {
+    fn object(&self, example: &Example, scores: &[f32], target: Target) -> String {
         let mut object = Map::from_iter([("text".to_string(), json!(example.text))]);
         if let Some(pair) = &example.text_pair {
             object.insert("text_pair".into(), json!(pair));
         }
         let all: Map<String, Value> =
             scores.iter().enumerate().map(|(id, score)| (self.name(id), json!(score))).collect();
-        match self.target {
+        match target {
             Target::Regression => object.insert("score".into(), json!(scores[0])),
             Target::Single => {
-                object.insert("label".into(), json!(self.name(best(scores))));
-                object.insert("probability".into(), json!(scores[best(scores)]));
+                object.insert("label".into(), json!(self.name(largest(scores))));
+                object.insert("probability".into(), json!(scores[largest(scores)]));
                 object.insert("probabilities".into(), Value::Object(all))
             }
             Target::Multi => {
@@ -105,9 +128,4 @@ impl Scorer {
         };
         Value::Object(object).to_string()
     }
-}
-
-/// The index of the highest score, the first of equals.
-fn best(scores: &[f32]) -> usize {
-    (0..scores.len()).reduce(|best, id| if scores[id] > scores[best] { id } else { best }).unwrap_or(0)
 }

@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use burn::prelude::*;
 use peft::core::{Adapter, Frozen};
-use peft::models::bert::{BertConfig, BertForSequenceClassification};
+use peft::models::bert::{AnyBert, BertConfig};
 use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
-use peft_data::{Encoder, Labels, Target};
+use peft_data::{Encoder, Labels};
 
 use crate::hub::{self, Need};
-use crate::options::TrainOptions;
+use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
+use crate::task::Task;
 use crate::terminal::note;
 
 /// An adapter, its base, its tokenizer and the names of its labels.
 pub(crate) struct Scorer {
-    pub(crate) bert: Frozen<BertForSequenceClassification>,
+    pub(crate) bert: Frozen<AnyBert>,
     pub(crate) adapter: Adapter<AnyMethod>,
     pub(crate) encoder: Encoder,
-    pub(crate) target: Target,
+    pub(crate) task: Task,
     pub(crate) labels: Option<Labels>,
-    pub(crate) outputs: usize,
     /// The folder of the base.
     pub(crate) base: PathBuf,
     /// The options of the run, where the folder is one.
@@ -55,23 +55,42 @@ impl Scorer {
         let revision = file.config.get("revision").and_then(|name| name.as_str()).filter(|_| model.is_none());
         let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
         let outputs = file.saved("classifier", "weight").map(|weight| weight.shape()[0]);
-        let bert = BertForSequenceClassification::from_folder(&base, outputs, device)?.module;
+        let options = options.unwrap_or_default();
+        let task_type = file.config.get("task_type").and_then(|name| name.as_str());
+        let task = options.task.unwrap_or_else(|| Task::of(task_type, outputs));
+        let options = TrainOptions { task: Some(task), ..options };
+        let bert = AnyBert::from_folder(&base, task.head(), outputs, device)?.module;
         let (_, adapter) = load_adapter(&bert, folder)?;
         let labels = labels_of(run)?;
-        let options = options.unwrap_or_default();
-        let target = options.task.unwrap_or(if outputs == Some(1) { Target::Regression } else { Target::Single });
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
         let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
         let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
-        let labels = match (labels, target) {
+        let labels = match (labels, task) {
             (labels @ Some(_), _) => labels,
-            (None, Target::Regression) => None,
+            (None, Task::Regression | Task::Qa) => None,
             // The reference's own names for what nobody named.
             (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
         };
         unknown(&config);
-        Ok(Self { bert: Frozen::new(bert), adapter, encoder, target, labels, outputs, base, options })
+        Ok(Self { bert: Frozen::new(bert), adapter, encoder, task, labels, base, options })
+    }
+
+    /// The columns named now, or else those the run was trained on.
+    ///
+    /// # Errors
+    /// If columns are named and the task has none.
+    pub(crate) fn columns(&self, given: DataOptions) -> Result<DataOptions> {
+        self.task.refuse_columns(&given)?;
+        let run = self.options.data();
+        Ok(DataOptions {
+            text_column: given.text_column.or(run.text_column),
+            pair_column: given.pair_column.or(run.pair_column),
+            label_column: given.label_column.or(run.label_column),
+            no_header: given.no_header.or(run.no_header),
+            quotes: given.quotes.or(run.quotes),
+            no_quotes: given.no_quotes.or(run.no_quotes),
+        })
     }
 
     /// The id that pads.

@@ -10,18 +10,20 @@ use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use peft::models::Loaded;
 use peft::models::bert::names::PREFIX;
-use peft::models::bert::{BertConfig, BertForSequenceClassification};
+use peft::models::bert::{AnyBert, BertConfig};
 use peft::{AnyConfig, save_adapter};
-use peft_data::{Columns, Encoder, Examples, Labels, Table, Target};
+use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
-use peft_trainer::{Outcome, Plan, Rows, Trainee, outputs, train};
+use peft_trainer::{Outcome, Plan, Rows, Trainee, train};
 use serde_json::json;
 
 use crate::cli::TrainArgs;
+use crate::dataset::Dataset;
 use crate::hub::{self, Need};
 use crate::method::describe;
 use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
+use crate::task::{Task, shown};
 use crate::terminal::{note, say};
 
 pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
@@ -43,24 +45,24 @@ pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
             (None, options)
         }
     };
-    let session = Session::open(&options, resumed.as_ref().map(RunFolder::path))?;
+    let session = Session::open(options, resumed.as_ref().map(RunFolder::path))?;
     session.train(resumed, args.tui, device)
 }
 
 /// A run's input, read and checked.
-struct Session<'a> {
-    options: &'a TrainOptions,
+struct Session {
+    options: TrainOptions,
     model: PathBuf,
-    target: Target,
     labels: Option<Labels>,
+    outputs: usize,
     encoder: Encoder,
     train: Rows,
     valid: Rows,
 }
 
-impl<'a> Session<'a> {
+impl Session {
     /// Reads the data; `run` is the folder of a run that is resumed.
-    fn open(options: &'a TrainOptions, run: Option<&Path>) -> Result<Self> {
+    fn open(mut options: TrainOptions, run: Option<&Path>) -> Result<Self> {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let config = BertConfig::from_folder(&model)?;
@@ -68,24 +70,21 @@ impl<'a> Session<'a> {
         if max_length > config.max_position_embeddings {
             bail!("max_length: {max_length} is more than the model's {} positions", config.max_position_embeddings);
         }
-        let target = options.task.unwrap_or(Target::Single);
-        let data = options.data();
-        let read = |path: &Path, labels: Option<&Labels>| -> Result<Examples> {
-            let table = Table::read(path, &data.reading())?;
-            let columns = Columns::resolve(&table, &data.names(), Some(target))?;
-            let examples = Examples::from_table(&table, &columns, target, labels)?;
-            note!("{}: {} rows, {columns}", shown(path), examples.len());
-            Ok(examples)
-        };
+        let stride = options.doc_stride(max_length);
+        if stride >= max_length {
+            bail!("doc_stride: {stride} is not less than max_length {max_length}; windows would not move on");
+        }
+        let (task, data) = (options.task(), options.data());
+        let read = |path: &Path, labels: Option<&Labels>| Dataset::read(path, task, &data, labels);
         let known = run.map(labels_of).transpose()?.flatten();
         let train = read(options.train.as_deref().unwrap_or(Path::new("")), known.as_ref())?;
-        let labels = train.labels.clone();
-        if target == Target::Single && labels.as_ref().is_some_and(|labels| labels.len() < 2) {
-            bail!("{}: all rows have the same label; there is nothing to learn", train.path.display());
+        if task == Task::Qa {
+            options.no_answer = options.no_answer.or(Some(train.has_impossible()));
         }
+        let (labels, outputs) = (train.labels().cloned(), train.outputs());
         let (train, valid) = match &options.valid {
-            Some(path) => (train, read(path, labels.as_ref())?),
-            None => train.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
+            Some(path) => (train.trainable()?, read(path, labels.as_ref())?),
+            None => train.trainable()?.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
         };
         let encoder = Encoder::from_folder(run.unwrap_or(&model), max_length)?;
         if encoder.vocab_size() > config.vocab_size {
@@ -96,19 +95,16 @@ impl<'a> Session<'a> {
                 config.vocab_size
             );
         }
-        let outputs = outputs(target, labels.as_ref().map_or(1, Labels::len));
-        let (train, valid) = (Rows::new(&train, &encoder, outputs)?, Rows::new(&valid, &encoder, outputs)?);
-        Ok(Self { options, model, target, labels, encoder, train, valid })
-    }
-
-    fn outputs(&self) -> usize {
-        outputs(self.target, self.labels.as_ref().map_or(1, Labels::len))
+        let answers = options.answers(false);
+        let (train, valid) = (train.into_rows(answers, stride, &encoder)?, valid.into_rows(answers, stride, &encoder)?);
+        Ok(Self { options, model, labels, outputs, encoder, train, valid })
     }
 
     fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
-        let loaded = BertForSequenceClassification::from_folder(&self.model, Some(self.outputs()), &device)?;
+        let head = self.options.task().head();
+        let loaded = AnyBert::from_folder(&self.model, head, Some(self.outputs), &device)?;
         let fresh = loaded.fresh_modules(PREFIX).join(", ");
         let (config, bert) = (self.adapter_config(&loaded)?, loaded.module);
         let adapter = config.init(&bert)?;
@@ -117,7 +113,7 @@ impl<'a> Session<'a> {
             Some(folder) => folder,
             None => {
                 let folder = RunFolder::create(self.options.output.as_deref().unwrap_or(Path::new("")))?;
-                folder.begin(self.options, self.labels.as_ref(), &self.encoder)?;
+                folder.begin(&self.options, self.labels.as_ref(), &self.encoder)?;
                 folder
             }
         };
@@ -139,8 +135,6 @@ impl<'a> Session<'a> {
             renderer: renderer(tui, &progress, &interrupter)?,
             trainee,
             settings,
-            target: self.target,
-            outputs: self.outputs(),
             train: self.train,
             valid: self.valid,
             folder: folder.path(),
@@ -156,10 +150,11 @@ impl<'a> Session<'a> {
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
     /// hold is new, and so must be trained and saved.
     fn adapter_config<M>(&self, loaded: &Loaded<M>) -> Result<AnyConfig> {
-        let save = [vec!["classifier"], loaded.fresh_modules(PREFIX)].concat();
+        let task = self.options.task();
+        let save = [vec![task.head().module()], loaded.fresh_modules(PREFIX)].concat();
         let mut config = self.options.adapter_config("bert", &save)?;
         config.record([
-            ("task_type", json!("SEQ_CLS")),
+            ("task_type", json!(task.task_type())),
             ("base_model_name_or_path", json!(self.options.model)),
             ("revision", json!(self.options.revision)),
         ]);
@@ -195,12 +190,6 @@ fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -
     )?;
     say!("adapter: {run} ({})", size(bytes))?;
     say!("use it:  cargo xtask predict --adapter {run} \"a text to label\"")
-}
-
-/// A path as a reader here would write it: relative to the working folder where it lies below that.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
 /// `1234567` as `1.2 MB`.
