@@ -18,4 +18,6 @@ mod refused_options;
 mod resume;
 mod run_folder;
 mod storage;
+mod task_qa;
+mod task_token;
 mod use_adapter;

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::support::{Place, Run, train};
+use crate::support::{Place, Run, train, train_task};
 
 fn between_evaluations(run: &Run) -> bool {
     run.is_between_evaluations()
@@ -49,6 +49,21 @@ fn a_resumed_run_ends_like_an_uninterrupted_one(#[case] options: &str, #[case] w
     assert!(ended.out.contains("use it:"), "{}", ended.out);
     run.assert_same(&whole);
     assert_eq!(run.state().unwrap()["rounds"], whole.state().unwrap()["rounds"]);
+}
+
+#[rstest]
+#[case::words("token", "--save-steps 3 --lora-dropout 0.2")]
+#[case::words_of_another_method("token", "--save-steps 3 --method ia3 --gradient-accumulation 2")]
+#[case::answers("qa", "--save-steps 3 --lora-dropout 0.2")]
+#[case::answers_by_step("qa", "--save-steps 3 --eval-steps 7 --early-stopping 20 --valid-split 0.2")]
+fn so_does_a_run_of_another_task(#[case] task: &str, #[case] options: &str) {
+    let place = Place::new();
+    let options = format!("{options} --epochs 6");
+    place.succeeds(&train_task(task, &format!("{options} --output whole")));
+    let run = place.interrupted("run", &train_task(task, &options), between_evaluations);
+    run.assert_intact();
+    place.succeeds("train --resume run");
+    run.assert_same(&place.run("whole"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the program works on: a base of two layers, and rows whose label one word decides.
+//! What the program works on: a base of two layers, and rows whose label, tags or answer single words decide.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ const WORDS: &str = "the a this that film movie story plot actor scene music end
 /// The words before `good` and `bad`, which say nothing.
 const FILLERS: usize = 30;
 
-/// A temporary folder that holds `base`, `train.csv` (60 rows) and `valid.csv` (20 rows); the program runs in it.
+/// A temporary folder that holds `base`, `train.csv` (60 rows) and `valid.csv` (20 rows), and as many tagged sentences
+/// (`.conll`) and questions (`.json`); the program runs in it.
 pub(crate) struct Place {
     folder: TempDir,
 }
@@ -25,8 +26,11 @@ impl Place {
             place.write(&format!("base/{name}"), fs::read(fixture.join(name)).unwrap());
         }
         place.write("base/tokenizer.json", tokenizer().to_string());
-        place.write("train.csv", rows(60, 1));
-        place.write("valid.csv", rows(20, 2));
+        for (name, n, seed) in [("train", 60, 1), ("valid", 20, 2)] {
+            place.write(&format!("{name}.csv"), rows(n, seed));
+            place.write(&format!("{name}.conll"), sentences(n, seed));
+            place.write(&format!("{name}.json"), questions(n, seed).to_string());
+        }
         place
     }
 
@@ -127,6 +131,48 @@ fn rows(n: usize, seed: u64) -> String {
         table.push_str(&format!("{},{label}\n", text.join(" ")));
     }
     table
+}
+
+/// Sentences of four to eleven words, every other one with `good`, which is a person, or with `bad new`, a work.
+fn sentences(n: usize, seed: u64) -> String {
+    let mut random = Random(seed);
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let mut lines = String::new();
+    for row in 0..n {
+        let mut text: Vec<&str> = (0..3 + random.below(7)).map(|_| words[random.below(FILLERS / 2)]).collect();
+        let at = random.below(text.len() + 1);
+        text.splice(at..at, [&["good"][..], &["bad", "new"]][row % 2].iter().copied());
+        for word in text {
+            let tag = match word {
+                "good" => "B-person",
+                "bad" => "B-work",
+                "new" => "I-work",
+                _ => "O",
+            };
+            lines.push_str(&format!("{word}\t{tag}\n"));
+        }
+        lines.push('\n');
+    }
+    lines
+}
+
+/// Questions about texts of 10 to 59 words, some of them longer than a window: the answer is `good` or `bad`.
+fn questions(n: usize, seed: u64) -> Value {
+    let mut random = Random(seed);
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let paragraph = |row: usize| {
+        let mut text: Vec<&str> = (0..9 + random.below(50)).map(|_| words[random.below(FILLERS)]).collect();
+        let at = random.below(text.len() + 1);
+        text.insert(at, ["good", "bad"][row % 2]);
+        let start: usize = text[..at].iter().map(|word| word.len() + 1).sum();
+        json!({
+            "context": text.join(" "),
+            "qas": [{"id": format!("q{row}"), "question": "the film was", "answers": [
+                {"text": text[at], "answer_start": start},
+            ]}],
+        })
+    };
+    json!({"version": "1.1", "data": [{"title": "t", "paragraphs": (0..n).map(paragraph).collect::<Vec<_>>()}]})
 }
 
 /// SplitMix64 (Steele et al. 2014): the same numbers in every run of the tests.

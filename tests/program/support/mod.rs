@@ -5,5 +5,5 @@ mod program;
 mod run;
 
 pub(crate) use material::{Place, Random};
-pub(crate) use program::{Ended, train};
+pub(crate) use program::{Ended, train, train_task};
 pub(crate) use run::{Run, files_below, kill_when};

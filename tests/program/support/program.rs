@@ -28,6 +28,14 @@ pub(crate) fn train(extra: &str) -> String {
     args
 }
 
+/// As [`train`], of the tagged sentences or the questions.
+pub(crate) fn train_task(task: &str, extra: &str) -> String {
+    let extension = if task == "token" { "conll" } else { "json" };
+    let valid = if extra.contains("--valid") { String::new() } else { format!("--valid valid.{extension}") };
+    let file = if extra.contains("--train") { String::new() } else { format!("--train train.{extension}") };
+    train(&format!("--task {task} {file} {valid} {extra}"))
+}
+
 /// How the program ended and what it said.
 #[derive(Debug)]
 pub(crate) struct Ended {
