@@ -44,7 +44,8 @@ impl Dataset {
             bail!("{}: no question has an answer; give `answers` with `text` and `answer_start`", path.display());
         }
         let impossible = questions.rows.iter().filter(|question| question.impossible).count();
-        note!("{}: {} questions, {impossible} of them without an answer", shown(path), questions.len());
+        let without = if impossible > 0 { format!(", {impossible} of them without an answer") } else { String::new() };
+        note!("{}: {} questions{without}", shown(path), questions.len());
         if let Some(first) = questions.misaligned.first() {
             let count = questions.misaligned.len();
             note!("warning: {count} answers do not stand where the file says and are not learned; {first}");
