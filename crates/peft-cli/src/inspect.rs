@@ -11,13 +11,14 @@ use peft::core::targets::{ALL_LINEAR, Targets};
 use peft::core::{Adapter, Backbone, SiteKind};
 use peft::lora::LoraConfig;
 use peft::models::Checkpoint;
-use peft::models::bert::{BertConfig, BertForSequenceClassification};
+use peft::models::bert::{AnyBert, BertConfig, BertForSequenceClassification};
 use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets};
 
 use crate::cli::InspectArgs;
 use crate::hub;
 use crate::method::describe;
 use crate::run_folder::{labels_of, options_of};
+use crate::task::Task;
 use crate::terminal::say;
 use crate::train::thousands;
 
@@ -148,7 +149,8 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
         let config = BertConfig::from_folder(&base).context("the base's configuration")?;
         let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
-        share(parameters, BertForSequenceClassification::new(&config, outputs, device).num_params())?;
+        let head = Task::of(file.config.get("task_type").and_then(|value| value.as_str()), Some(outputs)).head();
+        share(parameters, Module::num_params(&AnyBert::new(&config, head, outputs, device)))?;
     }
     Ok(())
 }
