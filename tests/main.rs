@@ -4,6 +4,7 @@ mod bottleneck;
 mod checkpoints;
 mod counts;
 mod laws;
+mod lora_variants;
 mod rows;
 mod seam;
 mod selection;

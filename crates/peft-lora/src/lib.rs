@@ -2,7 +2,9 @@
 
 mod adalora;
 mod build;
+mod combine;
 mod config;
+mod convert;
 mod dora;
 mod factors;
 mod init;
@@ -13,6 +15,7 @@ mod tests;
 mod tokens;
 
 pub use adalora::{AdaLora, AdaLoraConfig, Triplets};
+pub use combine::{Combination, Combine, MajoritySign, Part};
 pub use config::{Bias, Init, LoraConfig, TokenIndices};
 pub use factors::LoraFactors;
 pub use lora::Lora;

@@ -5,6 +5,7 @@ use burn::prelude::*;
 use peft_core::file::key;
 use peft_core::nn::Linear;
 use peft_core::targets::Targets;
+use peft_core::tensors::{export, import};
 use peft_core::{Backbone, Dropout, Hooks, Identity, Method, Scope, Site, Sites, merge};
 use peft_testing::{Case, Mini, close, shake};
 use rstest::rstest;
@@ -306,4 +307,23 @@ fn an_orthogonal_start_has_factors_that_cancel() {
     assert!(factors.b.val().abs().max().into_scalar::<f32>() > 1e-3);
     let config = LoraConfig::new(3).with_init(Init::Named("orthogonal".into())).with_target_modules(["up"]);
     assert!(config.init(&Pair::new(&Device::flex())).unwrap_err().to_string().contains("even rank"));
+}
+
+#[rstest]
+#[case::plain("pissa", false, false)]
+#[case::magnitudes("olora", true, false)]
+#[case::rank_stabilised("olora", false, true)]
+fn a_converted_adapter_computes_the_same(#[case] name: &str, #[case] use_dora: bool, #[case] use_rslora: bool) {
+    let device = Device::flex();
+    let mini = Mini::new(&device);
+    let rank_pattern = [("up".to_string(), 3)].into();
+    let config = LoraConfig { use_dora, use_rslora, rank_pattern, ..LoraConfig::new(2) };
+    let config = config.with_init(Init::Named(name.into())).with_target_modules(["query", "up", "words"]);
+    let lora = shake(config.init(&mini).unwrap(), 0.3);
+    let (plain, converted) = lora.converted(&config);
+    assert_eq!(plain.init_lora_weights, Init::Standard(true));
+    let run = |lora: &Lora| mini.forward(peft_testing::ids(2, &device), lora);
+    close(run(&converted), run(&lora));
+    let loaded = import(plain.init_for_loading(&mini).unwrap(), export(&converted)).unwrap();
+    close(run(&loaded), run(&lora));
 }
