@@ -14,6 +14,7 @@ pub mod nn;
 mod op;
 mod overrides;
 mod placement;
+pub mod quantise;
 mod rows;
 mod scope;
 mod site;

@@ -200,9 +200,11 @@ impl<P: Fold> ModuleMapper for Merger<'_, P> {
         let owner = owner.join(".");
         let Some(site) = self.sites.iter().find(|s| s.path() == owner).cloned() else { return param };
         let dims: [usize; D] = param.lazy_shape().dims();
+        // Merged into a quantised weight, the result is in full precision.
+        let value = || param.val().dequantize();
         let folded = match D {
-            2 => self.method.fold_matrix(&site, leaf, param.val().reshape([dims[0], dims[1]])).reshape(dims),
-            1 => self.method.fold_vector(&site, leaf, param.val().reshape([dims[0]])).reshape(dims),
+            2 => self.method.fold_matrix(&site, leaf, value().reshape([dims[0], dims[1]])).reshape(dims),
+            1 => self.method.fold_vector(&site, leaf, value().reshape([dims[0]])).reshape(dims),
             _ => return param,
         };
         let folded: Tensor<D> = folded.detach();

@@ -43,7 +43,7 @@ impl LinearOp<'_> {
     /// by running the unit vectors, which costs as much as `d_in` rows.
     pub fn weight_inside(&self) -> Tensor<2> {
         if self.inner.is_none() {
-            return self.weight.clone();
+            return self.weight.clone().dequantize();
         }
         let unit = Tensor::<2>::eye(self.weight.dims()[0], &self.weight.device()).unsqueeze::<3>();
         (self.clone().run(unit) - self.at_zero()).squeeze_dim(0)

@@ -131,7 +131,7 @@ impl<F: Fn(&Site, &str) -> bool> ModuleVisitor for Copier<'_, F> {
         }
         let slots = self.index.entry(entry.site.clone()).or_default();
         slots.kind = Some(entry.kind);
-        let value = param.val().detach();
+        let value = param.val().dequantize().detach();
         let dims: [usize; D] = value.dims();
         match (D, leaf.as_str()) {
             (2, _) => {

@@ -11,6 +11,8 @@ mod init;
 mod linalg;
 mod lora;
 #[cfg(test)]
+mod quantised;
+#[cfg(test)]
 mod tests;
 mod tokens;
 
