@@ -2,6 +2,7 @@
 
 mod adapters;
 mod backend;
+mod begin;
 mod cli;
 mod conform;
 mod dataset;

@@ -4,6 +4,7 @@
 //! method's defaults here with the options that were given in their places; the method's own crate checks them.
 
 use anyhow::{Result, anyhow, bail};
+use peft::adapter::BottleneckConfig;
 use peft::{AnyConfig, Unsupported, default_feedforward, default_targets};
 use serde_json::{Map, Value};
 
@@ -34,6 +35,23 @@ const ENTRIES: &[Entry] = &[
         title: "LoRA",
         shown: &["r", "lora_alpha", "use_dora", "init_lora_weights"],
     },
+    Entry {
+        name: "adalora",
+        kind: "ADALORA",
+        // total_step, tinit and tfinal follow from the run.
+        defaults: r#"{"init_r": 12, "target_r": 8, "lora_alpha": 24, "lora_dropout": 0.1}"#,
+        learning_rate: 2e-3,
+        title: "AdaLoRA",
+        shown: &["init_r", "target_r", "lora_alpha"],
+    },
+    Entry {
+        name: "adapter",
+        kind: "BOTTLENECK",
+        defaults: r#"{"adapter_config": "seq_bn"}"#,
+        learning_rate: 1e-3,
+        title: "bottleneck adapters",
+        shown: &["reduction_factor", "non_linearity"],
+    },
     Entry { name: "ia3", kind: "IA3", defaults: "{}", learning_rate: 5e-3, title: "(IA)³", shown: &[] },
     Entry {
         name: "prefix",
@@ -42,6 +60,23 @@ const ENTRIES: &[Entry] = &[
         learning_rate: 1e-2,
         title: "prefix tuning",
         shown: &["num_virtual_tokens", "prefix_projection"],
+    },
+    Entry {
+        name: "prompt",
+        kind: "PROMPT_TUNING",
+        defaults: r#"{"num_virtual_tokens": 20, "prompt_tuning_init": "SAMPLE_VOCAB", "pooling": "text"}"#,
+        learning_rate: 1e-2,
+        title: "prompt tuning",
+        shown: &["num_virtual_tokens", "prompt_tuning_init"],
+    },
+    Entry {
+        name: "ptuning",
+        kind: "P_TUNING",
+        defaults: r#"{"num_virtual_tokens": 20, "encoder_hidden_size": 128, "encoder_reparameterization_type": "MLP",
+            "pooling": "text"}"#,
+        learning_rate: 1e-3,
+        title: "P-tuning",
+        shown: &["num_virtual_tokens", "encoder_reparameterization_type", "encoder_hidden_size"],
     },
     Entry {
         name: "layernorm",
@@ -59,6 +94,14 @@ const ENTRIES: &[Entry] = &[
         learning_rate: 2e-4,
         title: "the last layers",
         shown: &["num_layers"],
+    },
+    Entry {
+        name: "fish",
+        kind: "FISH_MASK",
+        defaults: r#"{"keep_ratio": 0.005, "num_samples": 512}"#,
+        learning_rate: 1e-3,
+        title: "a FISH mask",
+        shown: &["keep_ratio", "num_samples"],
     },
     Entry { name: "head", kind: "HEAD", defaults: "{}", learning_rate: 1e-3, title: "the head alone", shown: &[] },
     Entry { name: "full", kind: "FULL", defaults: "{}", learning_rate: 1e-4, title: "full fine-tuning", shown: &[] },
@@ -173,6 +216,14 @@ impl TrainOptions {
                 modules.push(module.to_string());
             }
         }
+        if entry.kind == "BOTTLENECK" {
+            let config = bottleneck(fields)?;
+            return Ok(AnyConfig::Bottleneck(BottleneckConfig { modules_to_save: Some(modules), ..config }));
+        }
+        // A prompt that starts as a text is the reference's only with the name of a tokenizer: the model's own.
+        if fields.get("prompt_tuning_init").is_some_and(|init| init == "TEXT") {
+            fields.insert("tokenizer_name_or_path".into(), serde_json::to_value(&self.model)?);
+        }
         fields.insert("modules_to_save".into(), modules.into());
         AnyConfig::from_json(fields).map_err(|unsupported| match unsupported {
             Unsupported::Field(error) => error.into(),
@@ -180,6 +231,29 @@ impl TrainOptions {
         })
     }
 }
+
+/// Bottleneck adapters as `adapter_config` places them, with the other options in their places.
+fn bottleneck(mut fields: Map<String, Value>) -> Result<BottleneckConfig> {
+    let placement = fields.remove("adapter_config").unwrap_or_default();
+    let config = match placement.as_str().unwrap_or("seq_bn") {
+        "seq_bn" => BottleneckConfig::seq_bn(),
+        "double_seq_bn" => BottleneckConfig::double_seq_bn(),
+        "par_bn" => BottleneckConfig::par_bn(),
+        "scaled_par_bn" => BottleneckConfig::scaled_par_bn(),
+        "compacter" => BottleneckConfig::compacter(),
+        "compacter++" => BottleneckConfig::compacter_plus_plus(),
+        "adapter_plus" => BottleneckConfig::adapter_plus(),
+        other => bail!("adapter_config: there is no `{other}`; choose {}", PLACEMENTS.join(", ")),
+    };
+    fields.remove("peft_type");
+    let mut all = config.to_json();
+    all.extend(fields);
+    Ok(BottleneckConfig::from_json(all)?)
+}
+
+/// What `--adapter-config` may say.
+pub(crate) const PLACEMENTS: [&str; 7] =
+    ["seq_bn", "double_seq_bn", "par_bn", "scaled_par_bn", "compacter", "compacter++", "adapter_plus"];
 
 /// The method and its settings in a few words.
 pub(crate) fn describe(config: &AnyConfig) -> String {
@@ -210,7 +284,9 @@ mod tests {
     fn what_belongs_to_a_method_is_an_option_and_names_methods() {
         for (option, methods) in OWN {
             assert!(TrainOptions::KEYS.contains(option), "{option}");
-            assert!(!methods.is_empty());
+            for method in *methods {
+                assert!(super::methods().contains(method), "{option}: {method}");
+            }
         }
     }
 

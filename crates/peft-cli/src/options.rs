@@ -14,7 +14,7 @@ use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::method::methods;
+use crate::method::{PLACEMENTS, methods};
 use crate::task::Task;
 
 /// Which columns of a data file are read, and how.
@@ -189,9 +189,8 @@ options! {
     /// AdaLoRA: average rank of the updates at the end [default: 8]
     #[arg(long, value_name = "N")]
     target_r: usize,
-    /// Adapters: the placement and its usual settings: seq_bn (Pfeiffer), double_seq_bn (Houlsby), par_bn, scaled_par_bn
-    /// or compacter [default: seq_bn]
-    #[arg(long, value_name = "NAME")]
+    /// Adapters: the placement and its usual settings: seq_bn is Pfeiffer's, double_seq_bn Houlsby's [default: seq_bn]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(PLACEMENTS))]
     adapter_config: String,
     /// Adapters: the hidden size over the bottleneck's [default: 16; par_bn: 2; compacter: 32]
     #[arg(long, value_name = "X")]
@@ -230,7 +229,7 @@ options! {
     /// fish: share of the base's parameters that is trained [default: 0.005]
     #[arg(long, value_name = "SHARE")]
     keep_ratio: f64,
-    /// fish: batches that the choice is made on [default: 32]
+    /// fish: rows that the choice is made on [default: 512]
     #[arg(long, value_name = "N")]
     num_samples: usize,
     /// Modules of the base to train whole; a new head is always among them

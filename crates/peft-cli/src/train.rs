@@ -17,6 +17,7 @@ use peft_trainer::progress::ProgressHandle;
 use peft_trainer::{Outcome, Plan, Rows, Trainee, train};
 use serde_json::json;
 
+use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
 use crate::dataset::Dataset;
 use crate::hub::{self, Need};
@@ -107,7 +108,10 @@ impl Session {
         let loaded = AnyBert::from_folder(&self.model, head, Some(self.outputs), &device)?;
         let fresh = loaded.fresh_modules(PREFIX).join(", ");
         let (config, bert) = (self.adapter_config(&loaded)?, loaded.module);
-        let adapter = config.init(&bert)?;
+        let run = resumed.as_ref().map(RunFolder::path);
+        let start = Start { bert: &bert, encoder: &self.encoder, rows: &self.train, settings: &settings, run };
+        let config = complete(config, &start)?;
+        let adapter = begin(&config, &start)?;
         // The folder is touched only now: bad input leaves no trace.
         let folder = match resumed {
             Some(folder) => folder,

@@ -24,5 +24,5 @@ pub use objective::{losses, probabilities};
 pub use rows::{Rows, outputs};
 pub use settings::{Keep, Settings};
 pub use strategy::SaveAdapter;
-pub use train::{METRICS, Outcome, Plan, optimizer, train};
+pub use train::{METRICS, Outcome, Plan, optimizer, total_steps, train};
 pub use trainee::Trainee;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use burn::prelude::*;
-use peft_data::{AnswerOptions, Encoded, Encoder, Examples, Label, Labels, Questions, Sentences, Target, pad};
+use peft_data::{
+    AnswerOptions, BatchPlan, Encoded, Encoder, Examples, Label, Labels, Questions, Sentences, Target, pad,
+};
 use peft_models::Batch;
 
 use crate::batches::LabelledBatch;
@@ -136,6 +138,21 @@ impl Rows {
             Data::Sentences(tagged) => &tagged.sentences()[row].encoded,
             Data::Windows(asked) => &asked.windows()[row].encoded,
         }
+    }
+
+    /// Up to `batches` batches of `batch_size` rows drawn by `seed`, each row once.
+    ///
+    /// # Errors
+    /// A batch size of 0.
+    pub fn sample(
+        &self,
+        batch_size: usize,
+        batches: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<impl Iterator<Item = LabelledBatch>> {
+        let drawn = BatchPlan::new(&self.lengths(), batch_size)?.epoch(seed, 0);
+        Ok(drawn.into_iter().take(batches).map(move |rows| self.batch(&rows, seed, device)))
     }
 
     /// The rows at these indices as tensors.

@@ -90,8 +90,7 @@ where
     }
     let batches = BatchPlan::new(&plan.train.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
     let cursor = Arc::new(Cursor::new(batches, settings.seed));
-    let total_steps =
-        (0..settings.epochs).map(|epoch| cursor.batches(epoch).len().div_ceil(settings.gradient_accumulation)).sum();
+    let total_steps = total_steps(&plan.train, &settings)?;
     let metrics = plan.valid.scores();
     let scores: Vec<ScoreKind> = metrics.iter().map(|score| score.kind()).collect();
     let log = JsonLines::open(plan.folder.join(METRICS), Some(state.metrics_bytes))
@@ -165,6 +164,16 @@ where
         (_, Some(error)) => Err(Error::Training(error.to_string())),
         (None, None) => Err(Error::Training("the loop did not run".to_string())),
     }
+}
+
+/// Steps of a whole run on `rows`.
+///
+/// # Errors
+/// A batch size or a token budget of 0.
+pub fn total_steps(rows: &Rows, settings: &Settings) -> Result<usize> {
+    let batches = BatchPlan::new(&rows.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
+    let steps = |epoch| batches.epoch(settings.seed, epoch as u64).len().div_ceil(settings.gradient_accumulation);
+    Ok((0..settings.epochs).map(steps).sum())
 }
 
 /// AdamW as PyTorch has it; vectors (biases, normalisations) are not decayed.
