@@ -224,6 +224,10 @@ impl TrainOptions {
         if fields.get("prompt_tuning_init").is_some_and(|init| init == "TEXT") {
             fields.insert("tokenizer_name_or_path".into(), serde_json::to_value(&self.model)?);
         }
+        // Until the data is read and says how many steps there are.
+        if entry.kind == "ADALORA" {
+            fields.insert("total_step".into(), 1.into());
+        }
         fields.insert("modules_to_save".into(), modules.into());
         AnyConfig::from_json(fields).map_err(|unsupported| match unsupported {
             Unsupported::Field(error) => error.into(),
