@@ -3,8 +3,9 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
+use peft_core::file::key;
 use peft_core::tensors::{Tensors, export, export_gradients, import, parameters};
-use peft_core::{Backbone, Hooks, Identity, Method, Step, merge, param_ids};
+use peft_core::{Backbone, Hooks, Identity, Method, Site, Step, merge, param_ids};
 use peft_testing::{Case, Mini, close, shake};
 use rstest::rstest;
 use serde_json::{Map, Value, json};
@@ -65,11 +66,16 @@ fn gradients(adapter: &AdaLora, step: usize) -> GradientsParams {
     gradients
 }
 
+/// How a file calls the tensor `leaf` of a layer.
+fn named(layer: &str, leaf: &str) -> String {
+    key(&Site::new(layer, layer), leaf)
+}
+
 /// Which singular values are not zero, as `x` and `.`, of `up` and `down`.
 fn left(adapter: &AdaLora) -> [String; 2] {
     ["up", "down"].map(|name| {
         let file = parameters(adapter);
-        let values = &file[&format!("base_model.model.{name}.lora_E")];
+        let values = &file[&named(name, "lora_E")];
         values.iter::<f32>().map(|value| if value != 0.0 { 'x' } else { '.' }).collect()
     })
 }
@@ -106,7 +112,7 @@ fn ranks_are_allocated_as_in_the_reference() {
     assert_eq!(pattern["up.lora_E"], [true, false, false, false]);
     assert_eq!(pattern["down.lora_E"], [true, false, true, true]);
     let file = export(&small);
-    assert_eq!(file["base_model.model.down.lora_B"].shape().to_vec(), [6, 3]);
+    assert_eq!(file[&named("down", "lora_B")].shape().to_vec(), [6, 3]);
     let read = AdaLoraConfig::from_json(resized.to_json()).unwrap();
     let loaded = import(read.init_for_loading(&pair).unwrap(), file).unwrap();
     let run = |hooks: &dyn Hooks| pair.forward(input(&Device::flex()), hooks);
@@ -125,7 +131,7 @@ fn a_module_may_be_left_with_nothing() {
     let config = AdaLoraConfig { rank_pattern: Some(lost.into()), ..config() };
     let adapter = shake(config.init_for_loading(&pair).unwrap(), 0.5);
     let file = export(&adapter);
-    assert_eq!(file["base_model.model.up.lora_A"].shape().to_vec(), [0, 6]);
+    assert_eq!(file[&named("up", "lora_A")].shape().to_vec(), [0, 6]);
     let again = import(config.init_for_loading(&pair).unwrap(), file).unwrap();
     let want = pair.forward(input(&device), &adapter);
     close(pair.forward(input(&device), &again), want.clone());
