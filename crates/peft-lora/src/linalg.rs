@@ -3,6 +3,8 @@
 use burn::prelude::*;
 use nalgebra::DMatrix;
 
+mod krylov;
+
 /// `weight` as a matrix in the host's memory; `None` if a value is no number.
 pub(crate) fn to_host(weight: Tensor<2>) -> Option<DMatrix<f64>> {
     let [rows, columns] = weight.dims();
@@ -19,17 +21,25 @@ pub(crate) fn to_device(matrix: &DMatrix<f64>, device: &Device) -> Tensor<2> {
 
 /// The best approximation of rank `rank`, as `(a, b)` with `a·b` equal to it and the singular values shared out as
 /// `share(value)` to `a` and the rest to `b`.
-pub(crate) fn truncated(matrix: DMatrix<f64>, rank: usize, share: impl Fn(f64) -> f64) -> (DMatrix<f64>, DMatrix<f64>) {
-    let (rows, columns) = matrix.shape();
-    let svd = matrix.svd(true, true);
-    let (mut a, mut b) = (DMatrix::zeros(rows, rank), DMatrix::zeros(rank, columns));
-    if let (Some(u), Some(v)) = (svd.u, svd.v_t) {
-        for k in 0..rank.min(svd.singular_values.len()) {
-            let value = svd.singular_values[k];
-            let part = share(value);
-            a.set_column(k, &(u.column(k) * part));
-            let rest = if part == 0.0 { 0.0 } else { value / part };
-            b.set_row(k, &(v.row(k) * rest));
+pub(crate) fn truncated(matrix: DMatrix<f64>, rank: usize, share: &dyn Fn(f64) -> f64) -> (DMatrix<f64>, DMatrix<f64>) {
+    if matrix.nrows() > matrix.ncols() {
+        // The shorter side is the cheaper one.
+        let rest = |value: f64| if value > 0.0 { value / share(value) } else { 0.0 };
+        let (b, a) = truncated(matrix.transpose(), rank, &rest);
+        return (a.transpose(), b.transpose());
+    }
+    let vectors = krylov::leading(&matrix, rank).unwrap_or_else(|| {
+        let svd = matrix.clone().svd(true, false);
+        svd.u.map_or_else(|| DMatrix::zeros(matrix.nrows(), 0), |u| u.columns(0, rank.min(u.ncols())).clone_owned())
+    });
+    let (mut a, mut b) = (DMatrix::zeros(matrix.nrows(), rank), DMatrix::zeros(rank, matrix.ncols()));
+    let along = vectors.transpose() * &matrix;
+    for (k, row) in along.row_iter().enumerate() {
+        let value = row.norm();
+        let part = share(value);
+        if part > 0.0 {
+            a.set_column(k, &(vectors.column(k) * part));
+            b.set_row(k, &(row / part));
         }
     }
     (a, b)
@@ -41,7 +51,7 @@ pub(crate) fn truncated(matrix: DMatrix<f64>, rank: usize, share: impl Fn(f64) -
 /// Exact where the reference's `pissa_niter_N` draws a random subspace: what that approximates.
 pub(crate) fn principal(weight: Tensor<2>, rank: usize, scale: f64) -> Option<(Tensor<2>, Tensor<2>)> {
     let device = weight.device();
-    let (a, b) = truncated(to_host(weight)? / scale, rank, f64::sqrt);
+    let (a, b) = truncated(to_host(weight)? / scale, rank, &f64::sqrt);
     Some((to_device(&a, &device), to_device(&b, &device)))
 }
 
@@ -117,18 +127,53 @@ mod tests {
         let sample = sample();
         let mut values = sample.clone().singular_values().iter().copied().collect::<Vec<f64>>();
         values.sort_by(f64::total_cmp);
-        let (a, b) = truncated(sample.clone(), 2, f64::sqrt);
+        let (a, b) = truncated(sample.clone(), 2, &f64::sqrt);
         assert!(((sample.clone() - &a * &b).norm() - values[0]).abs() < 1e-12);
         // The singular values are shared equally.
         assert!(((a.transpose() * a).trace() - (&b * b.transpose()).trace()).abs() < 1e-12);
         assert!(
             (sample.clone() - {
-                let (a, b) = truncated(sample, 3, |value| value);
+                let (a, b) = truncated(sample, 3, &|value| value);
                 a * b
             })
             .norm()
                 < 1e-12
         );
+    }
+
+    /// Large enough to be found in a subspace, with two values close together and one that is double.
+    #[test]
+    fn a_subspace_gives_what_the_whole_decomposition_does() {
+        let mut state = 7u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as f64 / f64::from(1u32 << 31) - 0.5
+        };
+        let orthogonal = |matrix: DMatrix<f64>| matrix.qr().q();
+        let (left, right) = (
+            orthogonal(DMatrix::from_fn(300, 300, |_, _| next())),
+            orthogonal(DMatrix::from_fn(350, 300, |_, _| next())),
+        );
+        let mut values: Vec<f64> = (0..300).map(|k| 0.9f64.powi(k)).collect();
+        (values[1], values[2]) = (0.95, 0.95);
+        values[3] = values[4] * (1.0 + 1e-4);
+        let wide = &left * DMatrix::from_diagonal(&values.clone().into()) * right.transpose();
+        assert!(krylov::leading(&wide, 4).is_some());
+        for rank in [1, 3, 4, 5] {
+            let want = left.columns(0, rank)
+                * DMatrix::from_diagonal(&values[..rank].to_vec().into())
+                * right.columns(0, rank).transpose();
+            for (matrix, want) in [(wide.clone(), want.clone()), (wide.transpose(), want.transpose())] {
+                let (a, b) = truncated(matrix, rank, &f64::sqrt);
+                assert!((a * b - &want).norm() < 1e-9, "rank {rank}");
+            }
+        }
+        // Of a matrix of rank 2 nothing is left over, and of zeros nothing is made.
+        let low = left.columns(0, 2) * right.columns(0, 2).transpose();
+        let (a, b) = truncated(low.clone(), 5, &|_| 1.0);
+        assert!((&a * &b - low).norm() < 1e-9 && b.rows(2, 3).norm() < 1e-9);
+        let (a, b) = truncated(DMatrix::zeros(300, 310), 3, &f64::sqrt);
+        assert_eq!((a.norm(), b.norm()), (0.0, 0.0));
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Combine {
         let merged = rule.merge(deltas, here.iter().map(|(_, weight)| *weight).collect());
         let merged = linalg::to_host(merged).ok_or_else(|| Error::NotFinite { site: site.to_string(), count: 1 })?;
         // The singular values go to B, as in the reference.
-        let (mut a, mut b) = linalg::truncated(merged, rank, |_| 1.0);
+        let (mut a, mut b) = linalg::truncated(merged, rank, &|_| 1.0);
         if let Some(clamp) = self.svd_clamp {
             let bound = arithmetic::quantile(a.iter().chain(b.iter()).copied().collect(), clamp);
             let (low, high) = (bound.min(-bound), bound.abs());
