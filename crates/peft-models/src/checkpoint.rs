@@ -18,10 +18,27 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, TensorData};
 use burn_store::bridge;
 use burn_store::burn_pack::Tensor;
+use peft_core::tensors::Tensors;
 
 use crate::error::{Error, Result};
 
 pub use json::read_json;
+
+/// Reads all tensors of one file, which is safetensors if its name says so and PyTorch's older format otherwise.
+///
+/// # Errors
+/// [`Error::File`] naming the file if it is missing, truncated or damaged, [`Error::Tensor`] if values cannot be read.
+pub fn read_tensors(path: &Path) -> Result<Tensors> {
+    let format = match path.extension().is_some_and(|extension| extension == "safetensors") {
+        true => find::Format::Safetensors,
+        false => find::Format::PyTorch,
+    };
+    let values = |tensor: Tensor| match bridge::to_data(&tensor) {
+        Ok(data) => Ok((tensor.name.clone(), data)),
+        Err(error) => Err(Error::Tensor { path: path.into(), name: tensor.name.clone(), reason: error.to_string() }),
+    };
+    tensors::of_file(path, format)?.into_iter().map(values).collect()
+}
 
 /// The tensors of a model folder by name, their values still on disk.
 #[derive(Debug)]

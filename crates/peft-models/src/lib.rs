@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod adapterhub;
 mod batch;
 pub mod bert;
 mod checkpoint;

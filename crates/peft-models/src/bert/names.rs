@@ -2,11 +2,28 @@
 //!
 //! The two trees are the same but for `self`, which is no field name in Rust, and the capitals of `LayerNorm`.
 
+use crate::adapterhub::Roles;
+
 /// Path segments and the reference's names for them.
 const SEGMENTS: [(&str, &str); 2] = [("self_attention", "self"), ("layer_norm", "LayerNorm")];
 
 /// The prefix of the encoder in a model with a head; many checkpoints lack it.
 pub const PREFIX: &str = "bert.";
+
+/// The names behind AdapterHub's roles.
+pub const ROLES: Roles = Roles {
+    model_type: "bert",
+    class: "BertAdapterModel",
+    theirs: PREFIX,
+    ours: PREFIX,
+    layers: "layer",
+    attention: [("q", "query"), ("k", "key"), ("v", "value")],
+    intermediate: "intermediate.dense",
+    output: "output.dense",
+    not_output: Some("attention.output.dense"),
+    pooler: ("bert.pooler.dense", "pooler"),
+    classifier: "classifier",
+};
 
 /// The reference's name of the module at `path`: `a.self_attention.query` is `a.self.query` there.
 pub fn to_reference(path: &str) -> String {
