@@ -247,8 +247,7 @@ impl BottleneckConfig {
     pub fn validate(&self) -> Result<()> {
         let refuse = |field: &str, reason: String| Err(Error::config(field, reason));
         Activation::named(&self.non_linearity)?;
-        if let Some((field, factor)) = self.reduction_factor.factors().into_iter().find(|&(_, factor)| !(factor > 0.0))
-        {
+        if let Some((field, factor)) = self.reduction_factor.factors().into_iter().find(|&(_, factor)| factor <= 0.0) {
             return refuse(&field, format!("{factor} is no factor; use a number above 0 (16 is usual)"));
         }
         for (field, probability) in [("dropout", self.dropout), ("stochastic_depth", self.stochastic_depth)] {

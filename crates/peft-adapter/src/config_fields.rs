@@ -19,7 +19,7 @@ pub enum Reduction {
 impl Reduction {
     /// Every factor, with the name a message gives it.
     pub(crate) fn factors(&self) -> Vec<(String, f64)> {
-        let value = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
+        let value = |number: &Number| number.as_f64().unwrap_or_default();
         match self {
             Self::All(factor) => vec![("reduction_factor".to_string(), value(factor))],
             Self::ByLayer(map) => map.iter().map(|(k, v)| (format!("reduction_factor.{k}"), value(v))).collect(),

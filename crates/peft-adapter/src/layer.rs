@@ -31,6 +31,7 @@ pub(crate) struct Layer {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has a few dozen, and a box is no module")]
 enum Projection {
     Dense(Dense),
     Phm(Phm),
