@@ -3,7 +3,7 @@
 //! A folder holds `adapter_config.json` and `adapter_model.safetensors`. Fields of the configuration that a method does
 //! not know travel along untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::{BoolStore, DType, TensorData};
@@ -76,8 +76,7 @@ impl AdapterFile {
 
     /// `adapter_config.json` as the reference writes it: sorted keys, two spaces.
     pub fn config_bytes(&self) -> Vec<u8> {
-        let sorted: BTreeMap<&String, &Value> = self.config.iter().collect();
-        serde_json::to_vec_pretty(&sorted).expect("a JSON value serialises")
+        json_bytes(&self.config)
     }
 
     /// `adapter_model.safetensors`, byte for byte what the reference's writer makes of these tensors.
@@ -122,15 +121,41 @@ pub fn read_safetensors(path: &Path) -> Result<Tensors> {
         .collect()
 }
 
-/// Serialises tensors as the reference does: `{"format": "pt"}` as metadata.
+/// A JSON file as the references write it: keys sorted at every depth, two spaces.
+pub fn json_bytes(fields: &Map<String, Value>) -> Vec<u8> {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let sorted: BTreeMap<&String, Value> = fields.iter().map(|(key, value)| (key, sorted(value))).collect();
+                Value::Object(sorted.into_iter().map(|(key, value)| (key.clone(), value)).collect())
+            }
+            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+            other => other.clone(),
+        }
+    }
+    serde_json::to_vec_pretty(&sorted(&Value::Object(fields.clone()))).expect("a JSON value serialises")
+}
+
+/// Serialises tensors as Hugging Face PEFT does: `{"format": "pt"}` as metadata.
 pub fn safetensors_bytes<'a>(tensors: impl Iterator<Item = (&'a str, &'a TensorData)>) -> Vec<u8> {
+    serialise(tensors, Some([("format".to_string(), "pt".to_string())].into()))
+}
+
+/// Serialises tensors as AdapterHub does: without metadata.
+pub fn bare_safetensors_bytes<'a>(tensors: impl Iterator<Item = (&'a str, &'a TensorData)>) -> Vec<u8> {
+    serialise(tensors, None)
+}
+
+fn serialise<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a TensorData)>,
+    metadata: Option<HashMap<String, String>>,
+) -> Vec<u8> {
     let views = tensors.map(|(key, data)| {
         let dtype = dtype_to(data.dtype()).expect("parameters are floats");
         let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
         (key.to_string(), view.expect("shape and bytes of one tensor agree"))
     });
-    let metadata = [("format".to_string(), "pt".to_string())].into();
-    safetensors::serialize(views, Some(metadata)).expect("names and shapes serialise")
+    safetensors::serialize(views, metadata).expect("names and shapes serialise")
 }
 
 /// Burn's type for a type of safetensors; `None` for those that no checkpoint has.
