@@ -1,5 +1,6 @@
 //! What spans crates: the laws every method is held to, the seam between methods and models, and checkpoints.
 
+mod adapterhub;
 mod bottleneck;
 mod checkpoints;
 mod counts;

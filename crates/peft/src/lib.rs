@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "adapterhub")]
+pub mod adapterhub;
 mod any;
 mod defaults;
 mod folder;
