@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::combine::COMBINATIONS;
 use crate::options::{DataOptions, TrainOptions};
-use crate::{adapters, backend, conform, eval, inspect, merge, predict, train};
+use crate::{adapters, backend, combine, conform, convert, eval, inspect, merge, predict, train};
 
 /// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
 #[derive(Parser)]
@@ -32,6 +33,10 @@ enum Command {
     Inspect(InspectArgs),
     /// Fold an adapter into its base and write the model that results
     Merge(MergeArgs),
+    /// Make one LoRA adapter of several
+    Combine(CombineArgs),
+    /// Write an adapter in the layout of Hugging Face PEFT or of AdapterHub
+    Convert(ConvertArgs),
     /// List the adapters in a folder
     Adapters(AdaptersArgs),
     /// Compare this program with reference outputs, fixture by fixture
@@ -136,6 +141,74 @@ pub(crate) struct MergeArgs {
 }
 
 #[derive(clap::Args)]
+pub(crate) struct CombineArgs {
+    /// A LoRA adapter; give the option once for each. The first brings the head
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) adapter: Vec<PathBuf>,
+    /// Their weights, in order; equal shares by default
+    #[arg(long, value_name = "X,…", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) weights: Vec<f64>,
+    /// How: the reference's combination_type
+    #[arg(long, default_value = "cat", value_parser = clap::builder::PossibleValuesParser::new(COMBINATIONS))]
+    pub(crate) method: String,
+    /// The share of values that is kept: for ties, dare and magnitude_prune
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) density: Option<f64>,
+    /// The rank of what a decomposition gives: for svd and the others of that name
+    #[arg(long, value_name = "N")]
+    pub(crate) svd_rank: Option<usize>,
+    /// ties: the majority's sign is that of most values, not that of their sum
+    #[arg(long)]
+    pub(crate) frequency: bool,
+    /// Fixes what dare draws
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The base model: a folder or a hub id. By default the one the first adapter was trained on
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Where the adapter is written; must be empty or new
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+/// Whose layout an adapter folder has.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Hugging Face PEFT's.
+    Peft,
+    /// AdapterHub's.
+    Adapterhub,
+}
+
+impl Layout {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Peft => "Hugging Face PEFT has it",
+            Self::Adapterhub => "AdapterHub has it",
+        }
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ConvertArgs {
+    /// A run folder, or the folder of an adapter in either layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// The layout to write
+    #[arg(long)]
+    pub(crate) to: Layout,
+    /// The adapter's name in AdapterHub's layout
+    #[arg(long, default_value = "adapter")]
+    pub(crate) name: String,
+    /// The base model: a folder or a hub id. By default the one the adapter was trained on
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Where the adapter is written; must be empty or new
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(clap::Args)]
 pub(crate) struct AdaptersArgs {
     /// A folder of adapters or runs, at any depth
     pub(crate) folder: PathBuf,
@@ -154,6 +227,8 @@ impl Cli {
             Command::Predict(args) => predict::run(args, &device).map(|()| true),
             Command::Inspect(args) => inspect::run(&args, &device).map(|()| true),
             Command::Merge(args) => merge::run(&args, &device).map(|()| true),
+            Command::Combine(args) => combine::run(&args, &device).map(|()| true),
+            Command::Convert(args) => convert::run(&args).map(|()| true),
             Command::Adapters(args) => adapters::run(&args).map(|()| true),
             Command::Conform { folder } => conform::run(&folder, &device.autodiff()),
         }

@@ -12,7 +12,7 @@ use peft::core::{Adapter, Backbone, SiteKind};
 use peft::lora::LoraConfig;
 use peft::models::Checkpoint;
 use peft::models::bert::{AnyBert, BertConfig, BertForSequenceClassification};
-use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets};
+use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets, read_adapter};
 
 use crate::cli::InspectArgs;
 use crate::hub;
@@ -113,11 +113,12 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
             return Ok(());
         }
     }
-    let file = AdapterFile::read(folder)?;
+    // One of a method that this version does not have is still shown.
+    let file = read_adapter(folder).map(|(_, file)| file).or_else(|_| AdapterFile::read(folder))?;
     let text = |field: &str| file.config.get(field).and_then(|value| value.as_str()).unwrap_or("not given").to_string();
     say!("adapter    {} ({})", folder.display(), text("peft_type"))?;
     say!("base       {}", text("base_model_name_or_path"))?;
-    match AnyConfig::from_json(file.config.clone()) {
+    match read_adapter(folder).map(|(config, _)| config).map_err(|_| AnyConfig::from_json(file.config.clone())) {
         Ok(config) => {
             say!("method     {}", describe(&config))?;
             if config.to_json().contains_key("target_modules") {
@@ -128,8 +129,9 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
             }
             say!("saved      {}", config.modules_to_save().join(", "))?;
         }
-        Err(Unsupported::Method(kind)) => say!("method     {kind} is not a method of this version")?,
-        Err(Unsupported::Field(error)) => say!("method     {error}")?,
+        Err(Err(Unsupported::Method(kind))) => say!("method     {kind} is not a method of this version")?,
+        Err(Err(Unsupported::Field(error))) => say!("method     {error}")?,
+        Err(Ok(_)) => {}
     }
     let parameters: usize = file.tensors.values().map(|data| data.shape().iter().product::<usize>()).sum();
     say!("tensors    {}, {} parameters", file.tensors.len(), thousands(parameters))?;

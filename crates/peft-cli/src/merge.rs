@@ -19,7 +19,7 @@ pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     let merged = merge(scorer.bert.into_inner(), &scorer.adapter)?;
     let tensors = named_tensors(&merged, merged.sites(), to_reference);
     let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;
-    config.insert("architectures".into(), json!(["BertForSequenceClassification"]));
+    config.insert("architectures".into(), json!([format!("Bert{}", scorer.task.head().class())]));
     if let Some(labels) = &scorer.labels {
         let names = labels.names();
         let by_id: Map<String, Value> = (0..).zip(names).map(|(id, name)| (id.to_string(), json!(name))).collect();

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use peft::core::file::{CONFIG as ADAPTER_CONFIG, WEIGHTS as ADAPTER_WEIGHTS};
 use peft::core::store::{read, write_atomic};
 use peft_data::Labels;
 use peft_trainer::METRICS;
@@ -111,13 +110,16 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Makes the adapter of `checkpoint` the run's own. The weights first: a folder with a configuration is whole.
+    /// Makes the adapter of `checkpoint` the run's own, its configuration last: a folder that has one is whole. The size
+    /// of its weights.
     pub(crate) fn finish(&self, checkpoint: &Path) -> Result<u64> {
-        let weights = read(&checkpoint.join(ADAPTER_WEIGHTS))?;
-        write_atomic(&self.path.join(ADAPTER_WEIGHTS), &weights)?;
-        let config = read(&checkpoint.join(ADAPTER_CONFIG))?;
-        write_atomic(&self.path.join(ADAPTER_CONFIG), &config)?;
-        Ok(weights.len() as u64)
+        let mut size = 0;
+        for name in peft::FILES.iter().filter(|name| checkpoint.join(name).exists()) {
+            let bytes = read(&checkpoint.join(name))?;
+            write_atomic(&self.path.join(name), &bytes)?;
+            size += if name.ends_with(".safetensors") { bytes.len() as u64 } else { 0 };
+        }
+        Ok(size)
     }
 
     /// Adds to an error about a file how to go on once it is mended, unless it says so itself.

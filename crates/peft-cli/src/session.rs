@@ -8,6 +8,7 @@ use peft::core::{Adapter, Frozen};
 use peft::models::bert::{AnyBert, BertConfig};
 use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
 use peft_data::{Encoder, Labels};
+use serde_json::{Map, Value};
 
 use crate::hub::{self, Need};
 use crate::options::{DataOptions, TrainOptions};
@@ -61,7 +62,7 @@ impl Scorer {
         let options = TrainOptions { task: Some(task), ..options };
         let bert = AnyBert::from_folder(&base, task.head(), outputs, device)?.module;
         let (_, adapter) = load_adapter(&bert, folder)?;
-        let labels = labels_of(run)?;
+        let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
         let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
         let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
@@ -96,6 +97,18 @@ impl Scorer {
     /// The id that pads.
     pub(crate) fn pad_id(&self) -> u32 {
         self.encoder.pad_id().unwrap_or(0)
+    }
+}
+
+/// The labels that the folder of another library names.
+fn labels_in(config: &Map<String, Value>) -> Result<Option<Labels>> {
+    let Some(by_id) = config.get("id2label").and_then(Value::as_object) else { return Ok(None) };
+    let mut names: Vec<(usize, String)> =
+        by_id.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_string()))).collect();
+    names.sort();
+    match names.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(Labels::new(names.into_iter().map(|(_, name)| name).collect::<Vec<_>>())?)),
     }
 }
 

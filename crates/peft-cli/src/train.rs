@@ -15,7 +15,7 @@ use peft::{AnyConfig, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
 use peft_trainer::{Outcome, Plan, Rows, Trainee, train};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
@@ -162,6 +162,18 @@ impl Session {
             ("base_model_name_or_path", json!(self.options.model)),
             ("revision", json!(self.options.revision)),
         ]);
+        // AdapterHub's layout says these of the model.
+        if let AnyConfig::Bottleneck(_) = config {
+            let model = BertConfig::from_folder(&self.model)?;
+            let labels = self.labels.iter().flat_map(|labels| labels.names()).enumerate();
+            let by_id: Map<String, Value> = labels.map(|(id, name)| (id.to_string(), json!(name))).collect();
+            config.record([
+                ("model_type", json!(model.model_type)),
+                ("hidden_size", json!(model.hidden_size)),
+                ("num_hidden_layers", json!(model.num_hidden_layers)),
+                ("id2label", by_id.into()),
+            ]);
+        }
         Ok(config)
     }
 }

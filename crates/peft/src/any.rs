@@ -43,6 +43,18 @@ macro_rules! load {
     };
 }
 
+/// Fields that are recorded beside a configuration: of the model, the task and the labels.
+pub(crate) const RECORDED: [&str; 8] = [
+    "base_model_name_or_path",
+    "hidden_size",
+    "id2label",
+    "model_type",
+    "num_hidden_layers",
+    "peft_type",
+    "revision",
+    "task_type",
+];
+
 /// What a method that merges makes of a weight, and what one that does not: nothing.
 macro_rules! fold {
     (merges, $folded:expr, $value:expr) => {
@@ -130,7 +142,11 @@ macro_rules! methods {
 
             /// Fields of a newer writer: kept, without effect.
             pub fn unknown_fields(&self) -> Vec<&str> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(config) => config.unknown_fields().collect(),)* }
+                let mut unknown: Vec<&str> = match self {
+                    $(#[cfg(feature = $feature)] Self::$variant(config) => config.unknown_fields().collect(),)*
+                };
+                unknown.retain(|field| !RECORDED.contains(field));
+                unknown
             }
 
             fn method<M: Backbone>(&self, backbone: &M) -> Result<AnyMethod> {

@@ -8,7 +8,9 @@ mod folder;
 
 pub use any::{AnyConfig, AnyMethod, KINDS, Unsupported};
 pub use defaults::{HEAD_NAMES, default_feedforward, default_targets};
-pub use folder::{file_of, load_adapter, read_adapter, save_adapter};
+#[cfg(feature = "adapterhub")]
+pub use folder::to_hub;
+pub use folder::{FILES, file_of, load_adapter, read_adapter, save_adapter};
 
 #[cfg(feature = "adapter")]
 pub use peft_adapter as adapter;

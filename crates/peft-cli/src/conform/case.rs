@@ -77,7 +77,12 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
     Ok(Verdict::Compared(report))
 }
 
-fn loss(report: &mut Report, io: &Fixture, logits: Tensor<3>, penalty: Option<Tensor<1>>) -> Result<Tensor<1>> {
+pub(super) fn loss(
+    report: &mut Report,
+    io: &Fixture,
+    logits: Tensor<3>,
+    penalty: Option<Tensor<1>>,
+) -> Result<Tensor<1>> {
     let targets = io.targets(logits.dims())?;
     let loss = losses(logits, &targets).mean();
     let loss = match penalty {
@@ -103,7 +108,7 @@ fn made(report: &mut Report, folder: &Path, trained: &Adapter<AnyMethod>) -> Res
 }
 
 /// Every gradient, and no other: what has one here has one there.
-fn gradients(report: &mut Report, got: &Tensors, want: &Tensors) {
+pub(super) fn gradients(report: &mut Report, got: &Tensors, want: &Tensors) {
     let floor = FLOOR * want.values().map(largest).fold(0.0, f64::max);
     for (name, want) in want {
         match got.get(name) {

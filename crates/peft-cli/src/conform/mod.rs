@@ -8,6 +8,7 @@
 mod case;
 mod deviation;
 mod fixture;
+mod hub;
 mod rows;
 mod trajectory;
 
@@ -87,7 +88,7 @@ fn fixtures(model: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(model)?.flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        if path.join("io.safetensors").exists() {
+        if path.join("io.safetensors").exists() || hub::is_one(&path) {
             names.push(name);
         } else if name == "traj" {
             for entry in std::fs::read_dir(&path)?.flatten() {
@@ -113,6 +114,7 @@ fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
         "multi_lora.safetensors" => rows::compare(model, device),
         _ if name.starts_with("traj/") => trajectory::compare(model, &name["traj/".len()..], device),
         _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
+        _ if hub::is_one(&model.join(name)) => hub::compare(model, name, device),
         _ => case::adapter(model, name, device),
     }
 }

@@ -32,7 +32,7 @@ impl BertHead {
     const ALL: [Self; 4] = [Self::Sequence, Self::Token, Self::QuestionAnswering, Self::MaskedLm];
 
     /// The end of the reference's class name: a checkpoint lists its class in `architectures`.
-    fn class(self) -> &'static str {
+    pub fn class(self) -> &'static str {
         match self {
             Self::Sequence => "ForSequenceClassification",
             Self::Token => "ForTokenClassification",

@@ -1,0 +1,84 @@
+//! `peft combine`: one LoRA adapter out of several, each with a weight.
+
+use anyhow::{Context, Result, bail};
+use burn::prelude::*;
+use peft::core::Adapter;
+use peft::lora::{Combination, Combine, Lora, LoraConfig, MajoritySign, Part};
+use peft::models::bert::AnyBert;
+use peft::{AnyConfig, AnyMethod, load_adapter, save_adapter};
+
+use crate::cli::CombineArgs;
+use crate::merge::refuse_taken;
+use crate::session::Scorer;
+use crate::terminal::say;
+
+/// What `--method` may say: the reference's names.
+pub(crate) const COMBINATIONS: [&str; 11] = [
+    "linear",
+    "cat",
+    "svd",
+    "ties",
+    "ties_svd",
+    "dare_linear",
+    "dare_ties",
+    "dare_linear_svd",
+    "dare_ties_svd",
+    "magnitude_prune",
+    "magnitude_prune_svd",
+];
+
+pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
+    refuse_taken(&args.output)?;
+    if args.adapter.len() < 2 {
+        bail!("--adapter: name at least two, each with its own --adapter");
+    }
+    let weights = match args.weights.is_empty() {
+        true => vec![1.0 / args.adapter.len() as f64; args.adapter.len()],
+        false => args.weights.clone(),
+    };
+    if weights.len() != args.adapter.len() {
+        bail!("--weights: {} for {} adapters; give one for each", weights.len(), args.adapter.len());
+    }
+    device.seed(args.seed);
+    // The first brings the base and the head: parts that were trained apart cannot share one.
+    let first = Scorer::load(&args.adapter[0], args.model.as_deref(), device)?;
+    let loaded = args.adapter.iter().map(|folder| lora(&first.bert, folder)).collect::<Result<Vec<_>>>()?;
+    let parts: Vec<Part<'_>> =
+        loaded.iter().zip(&weights).map(|((config, lora), &weight)| Part { config, lora, weight }).collect();
+    let (config, combined) = combine(args)?.run(&parts)?;
+    let config =
+        LoraConfig { modules_to_save: loaded[0].0.modules_to_save.clone(), other: loaded[0].0.other.clone(), ..config };
+    let adapter = Adapter { method: AnyMethod::Lora(combined), saved: first.adapter.saved };
+    std::fs::create_dir_all(&args.output).map_err(|error| peft::core::Error::io(&args.output, error))?;
+    first.encoder.save(&args.output)?;
+    let rank = config.rank;
+    save_adapter(&adapter, &AnyConfig::Lora(config), &args.output)?;
+    say!("combined {} adapters by {}, rank {rank}", args.adapter.len(), args.method)?;
+    say!("adapter: {} (with the head of {})", args.output.display(), args.adapter[0].display())
+}
+
+fn lora(bert: &AnyBert, folder: &std::path::Path) -> Result<(LoraConfig, Lora)> {
+    match load_adapter(bert, folder).with_context(|| folder.display().to_string())? {
+        (AnyConfig::Lora(config), Adapter { method: AnyMethod::Lora(lora), .. }) => Ok((config, lora)),
+        (config, _) => bail!("{}: {} has no weighted sum; only LoRA adapters combine", folder.display(), config.kind()),
+    }
+}
+
+fn combine(args: &CombineArgs) -> Result<Combine> {
+    let how = match args.method.as_str() {
+        "linear" => Combination::Linear,
+        "cat" => Combination::Cat,
+        "svd" => Combination::Svd,
+        "ties" => Combination::Ties,
+        "ties_svd" => Combination::TiesSvd,
+        "dare_linear" => Combination::DareLinear,
+        "dare_ties" => Combination::DareTies,
+        "dare_linear_svd" => Combination::DareLinearSvd,
+        "dare_ties_svd" => Combination::DareTiesSvd,
+        "magnitude_prune" => Combination::MagnitudePrune,
+        "magnitude_prune_svd" => Combination::MagnitudePruneSvd,
+        other => bail!("--method: there is no `{other}`; choose {}", COMBINATIONS.join(", ")),
+    };
+    let majority_sign = if args.frequency { MajoritySign::Frequency } else { MajoritySign::Total };
+    Ok(Combine { density: args.density, majority_sign, svd_rank: args.svd_rank, ..Combine::new(how) })
+}
