@@ -18,7 +18,7 @@ use crate::terminal::note;
 
 /// Rows of a batch that importance is measured on. One would be the empirical Fisher information itself, and as many
 /// times slower.
-const MEASURED_ROWS: usize = 4;
+const MEASURED_ROWS: usize = 16;
 
 /// What beginning may need beside the configuration.
 pub(crate) struct Start<'a> {

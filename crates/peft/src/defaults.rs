@@ -9,7 +9,7 @@ pub const HEAD_NAMES: [&str; 2] = ["classifier", "score"];
 /// `TRANSFORMERS_MODELS_TO_…_TARGET_MODULES_MAPPING`. `None` if it has no default.
 pub fn default_targets(method: &str, model_type: &str) -> Option<Targets> {
     let names: &[&str] = match (method, model_type) {
-        ("LORA", "bert") => &["query", "value"],
+        ("LORA" | "ADALORA", "bert") => &["query", "value"],
         ("IA3", "bert") => &["key", "value", "output.dense"],
         // The reference has no default here; these are all of a BERT's.
         ("LN_TUNING", "bert") => &["LayerNorm"],
