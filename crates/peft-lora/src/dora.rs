@@ -29,21 +29,20 @@ pub(crate) fn linear(
     x: Tensor<3>,
     dropout: &Dropout,
 ) -> Tensor<3> {
-    let gain = gain(factors, magnitude, op.weight_inside()).unsqueeze::<3>();
-    let added = bias.clone().or_else(|| op.bias_inside()).map(Tensor::unsqueeze::<3>);
-    let without_bias = |y: Tensor<3>| match &added {
-        Some(added) => y - added.clone(),
-        None => y,
+    let gain = gain(factors, magnitude, op.weight_inside());
+    // The layer's own bias is not scaled: what scaling takes from it is given back. With the low-rank path, whose B takes
+    // the gain, that costs no pass over the output.
+    let added = bias.clone().or_else(|| op.bias_inside());
+    let returned = added.map(|added| added.clone() - added * gain.clone());
+    let path = |x| {
+        let low = burn::tensor::module::linear(x, factors.a.val(), None) * factors.scale;
+        burn::tensor::module::linear(low, factors.b.val() * gain.clone().unsqueeze(), returned)
     };
+    let wide = gain.clone().unsqueeze::<3>();
     let plain = factors.base(op.clone(), bias.clone(), x.clone());
-    if dropout.is_active(&x.device()) {
-        let dropped = dropout.forward(x);
-        let again = without_bias(factors.base(op, bias, dropped.clone()));
-        return plain + again * (gain.clone() - 1.0) + factors.path(dropped) * gain;
+    if !dropout.is_active(&x.device()) {
+        return plain * wide + path(x);
     }
-    let scaled = (without_bias(plain) + factors.path(x)) * gain;
-    match added {
-        Some(added) => scaled + added,
-        None => scaled,
-    }
+    let dropped = dropout.forward(x);
+    plain + factors.base(op, bias, dropped.clone()) * (wide - 1.0) + path(dropped)
 }
