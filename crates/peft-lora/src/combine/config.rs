@@ -74,7 +74,7 @@ fn check(part: &Part<'_>) -> Result<()> {
 pub(super) fn ranks(how: Combination, place: &str) -> Error {
     Error::config(
         "r",
-        format!("the ranks differ{place}, and {how:?} needs equal ones; use Cat or one that ends in Svd"),
+        format!("the ranks differ{place}, and `{}` needs equal ones; use `cat` or one that ends in `svd`", how.name()),
     )
 }
 

@@ -6,6 +6,7 @@ mod config;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use burn::module::Param;
@@ -43,6 +44,41 @@ pub enum Combination {
     MagnitudePrune,
     /// The same on the updates.
     MagnitudePruneSvd,
+}
+
+impl Combination {
+    /// All of them, with their names in the reference.
+    pub const ALL: [(&'static str, Self); 11] = [
+        ("linear", Self::Linear),
+        ("cat", Self::Cat),
+        ("svd", Self::Svd),
+        ("ties", Self::Ties),
+        ("ties_svd", Self::TiesSvd),
+        ("dare_linear", Self::DareLinear),
+        ("dare_ties", Self::DareTies),
+        ("dare_linear_svd", Self::DareLinearSvd),
+        ("dare_ties_svd", Self::DareTiesSvd),
+        ("magnitude_prune", Self::MagnitudePrune),
+        ("magnitude_prune_svd", Self::MagnitudePruneSvd),
+    ];
+
+    /// Its name in the reference.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, how)| *how == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl FromStr for Combination {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Config`] with the names there are.
+    fn from_str(given: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|(name, _)| *name == given).map(|(_, how)| how).ok_or_else(|| {
+            let names = Self::ALL.map(|(name, _)| name).join(", ");
+            Error::config("combination_type", format!("`{given}` is not known; use {names}"))
+        })
+    }
 }
 
 /// Which sign a value's majority has.

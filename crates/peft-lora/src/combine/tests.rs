@@ -110,7 +110,7 @@ fn what_does_not_go_together_is_named() {
         let second = part(&pair, other);
         combine(how, &[(&plain, &lora, 1.0), (other, &second, 1.0)]).unwrap_err().to_string()
     };
-    assert!(refused(Linear, &config(3, &["up"])).contains("r: the ranks differ, and Linear needs equal ones"));
+    assert!(refused(Linear, &config(3, &["up"])).contains("r: the ranks differ, and `linear` needs equal ones"));
     assert!(refused(Cat, &plain.clone().with_dora(true)).contains("use_dora"));
     assert!(refused(Cat, &LoraConfig { lora_bias: true, ..plain.clone() }).contains("lora_bias"));
     assert!(refused(Cat, &plain.clone().with_bias(Bias::All)).contains("bias: trained biases"));
@@ -126,4 +126,12 @@ fn what_does_not_go_together_is_named() {
     assert!(says(Combine::new(Ties).with_density(1.5)).contains("1.5 is no share"));
     assert!(says(Combine::new(DareTies).with_density(0.0)).contains("nothing is left"));
     assert!(says(Combine { svd_clamp: Some(2.0), ..Combine::new(Svd) }).contains("svd_clamp"));
+}
+
+#[test]
+fn names_are_the_references() {
+    for (name, how) in Combination::ALL {
+        assert_eq!((name.parse::<Combination>().unwrap(), how.name()), (how, name));
+    }
+    assert!("sum".parse::<Combination>().unwrap_err().to_string().contains("combination_type: `sum`"));
 }
