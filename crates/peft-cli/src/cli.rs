@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::combine::COMBINATIONS;
+use crate::combine::combinations;
 use crate::options::{DataOptions, TrainOptions};
 use crate::{adapters, backend, combine, conform, convert, eval, inspect, merge, predict, train};
 
@@ -149,7 +149,7 @@ pub(crate) struct CombineArgs {
     #[arg(long, value_name = "X,…", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) weights: Vec<f64>,
     /// How: the reference's combination_type
-    #[arg(long, default_value = "cat", value_parser = clap::builder::PossibleValuesParser::new(COMBINATIONS))]
+    #[arg(long, default_value = "cat", value_parser = clap::builder::PossibleValuesParser::new(combinations()))]
     pub(crate) method: String,
     /// The share of values that is kept: for ties, dare and magnitude_prune
     #[arg(long, value_name = "SHARE")]

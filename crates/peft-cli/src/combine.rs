@@ -13,19 +13,9 @@ use crate::session::Scorer;
 use crate::terminal::say;
 
 /// What `--method` may say: the reference's names.
-pub(crate) const COMBINATIONS: [&str; 11] = [
-    "linear",
-    "cat",
-    "svd",
-    "ties",
-    "ties_svd",
-    "dare_linear",
-    "dare_ties",
-    "dare_linear_svd",
-    "dare_ties_svd",
-    "magnitude_prune",
-    "magnitude_prune_svd",
-];
+pub(crate) fn combinations() -> Vec<&'static str> {
+    Combination::ALL.into_iter().map(|(name, _)| name).collect()
+}
 
 pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     refuse_taken(&args.output)?;
@@ -65,20 +55,7 @@ fn lora(bert: &AnyBert, folder: &std::path::Path) -> Result<(LoraConfig, Lora)> 
 }
 
 fn combine(args: &CombineArgs) -> Result<Combine> {
-    let how = match args.method.as_str() {
-        "linear" => Combination::Linear,
-        "cat" => Combination::Cat,
-        "svd" => Combination::Svd,
-        "ties" => Combination::Ties,
-        "ties_svd" => Combination::TiesSvd,
-        "dare_linear" => Combination::DareLinear,
-        "dare_ties" => Combination::DareTies,
-        "dare_linear_svd" => Combination::DareLinearSvd,
-        "dare_ties_svd" => Combination::DareTiesSvd,
-        "magnitude_prune" => Combination::MagnitudePrune,
-        "magnitude_prune_svd" => Combination::MagnitudePruneSvd,
-        other => bail!("--method: there is no `{other}`; choose {}", COMBINATIONS.join(", ")),
-    };
+    let how: Combination = args.method.parse()?;
     let majority_sign = if args.frequency { MajoritySign::Frequency } else { MajoritySign::Total };
     Ok(Combine { density: args.density, majority_sign, svd_rank: args.svd_rank, ..Combine::new(how) })
 }

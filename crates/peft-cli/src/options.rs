@@ -3,7 +3,8 @@
 //! One struct serves all three, so that a flag, the key of the TOML file and the key of the saved configuration
 //! cannot drift apart. Every field is optional here; [`TrainOptions::resolve`] fills in the defaults.
 
-use std::collections::BTreeMap;
+mod parse;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,8 @@ use peft_data::{ColumnNames, ReadOptions};
 use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, Settings};
 use serde::{Deserialize, Serialize};
+
+use parse::{Pattern, bias, bits, indices, init, keep, names, pattern, targets, task};
 
 use crate::method::{PLACEMENTS, methods};
 use crate::task::Task;
@@ -247,6 +250,9 @@ options! {
     /// LoRA: alphas that differ, as name=alpha with commas between
     #[arg(long, value_name = "NAME=X,…", value_parser = pattern::<f64>)]
     alpha_pattern: Pattern<f64>,
+    /// Keep the linear layers of the frozen base in 8 or 4 bits (QLoRA)
+    #[arg(long, value_name = "BITS", value_parser = bits)]
+    base_bits: u8,
     /// Passes over the training rows [default: 3]
     #[arg(long, value_name = "N")]
     epochs: usize,
@@ -296,9 +302,6 @@ options! {
     #[arg(long, value_parser = keep)]
     keep: Keep,
 }
-
-/// Values by module name or expression.
-pub(crate) type Pattern<V> = BTreeMap<String, V>;
 
 impl TrainOptions {
     /// Reads a TOML file. Paths in it are relative to its folder.
@@ -457,59 +460,4 @@ fn default_output(model: &str, train: &Path) -> PathBuf {
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-fn task(given: &str) -> Result<Task, String> {
-    word(given, "single, multi, regression, token or qa")
-}
-
-fn bias(given: &str) -> Result<Bias, String> {
-    word(given, "none, all or lora_only")
-}
-
-fn keep(given: &str) -> Result<Keep, String> {
-    word(given, "best or last")
-}
-
-/// A value that serialises to one word.
-fn word<T: for<'de> Deserialize<'de>>(given: &str, choices: &str) -> Result<T, String> {
-    serde_json::from_value(given.into()).map_err(|_| format!("choose {choices}"))
-}
-
-fn init(given: &str) -> Result<Init, String> {
-    match given {
-        "true" => Ok(Init::Standard(true)),
-        "false" => Ok(Init::Standard(false)),
-        name => Ok(Init::Named(name.to_string())),
-    }
-}
-
-/// Names with commas between, or one regular expression: whatever holds a character that no name has.
-fn targets(given: &str) -> Result<Targets, String> {
-    let expression = given.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$', '{']);
-    Ok(match expression || given.eq_ignore_ascii_case(peft::core::targets::ALL_LINEAR) {
-        true => Targets::Pattern(given.to_string()),
-        false => Targets::List(split(given).collect()),
-    })
-}
-
-fn names(given: &str) -> Result<OneOrMany<String>, String> {
-    Ok(OneOrMany::Many(split(given).collect()))
-}
-
-fn indices(given: &str) -> Result<OneOrMany<usize>, String> {
-    let index = |part: String| part.parse().map_err(|_| format!("`{part}` is no layer index"));
-    split(given).map(index).collect::<Result<_, _>>().map(OneOrMany::Many)
-}
-
-fn pattern<V: std::str::FromStr>(given: &str) -> Result<Pattern<V>, String> {
-    let entry = |part: String| match part.split_once('=').map(|(name, value)| (name.to_string(), value.parse())) {
-        Some((name, Ok(value))) => Ok((name, value)),
-        _ => Err(format!("`{part}` is not name=number")),
-    };
-    split(given).map(entry).collect()
-}
-
-fn split(given: &str) -> impl Iterator<Item = String> {
-    given.split(',').map(|part| part.trim().to_string()).filter(|part| !part.is_empty())
 }

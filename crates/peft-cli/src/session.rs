@@ -15,6 +15,7 @@ use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
 use crate::task::Task;
 use crate::terminal::note;
+use crate::train::quantised;
 
 /// An adapter, its base, its tokenizer and the names of its labels.
 pub(crate) struct Scorer {
@@ -61,6 +62,7 @@ impl Scorer {
         let task = options.task.unwrap_or_else(|| Task::of(task_type, outputs));
         let options = TrainOptions { task: Some(task), ..options };
         let bert = AnyBert::from_folder(&base, task.head(), outputs, device)?.module;
+        let bert = quantised(bert, options.base_bits)?;
         let (_, adapter) = load_adapter(&bert, folder)?;
         let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };

@@ -8,6 +8,8 @@ use anyhow::{Result, bail};
 use burn::prelude::*;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
+use peft::core::Backbone;
+use peft::core::quantise::{Bits, quantise, scheme};
 use peft::models::Loaded;
 use peft::models::bert::names::PREFIX;
 use peft::models::bert::{AnyBert, BertConfig};
@@ -107,7 +109,7 @@ impl Session {
         let head = self.options.task().head();
         let loaded = AnyBert::from_folder(&self.model, head, Some(self.outputs), &device)?;
         let fresh = loaded.fresh_modules(PREFIX).join(", ");
-        let (config, bert) = (self.adapter_config(&loaded)?, loaded.module);
+        let (config, bert) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);
         let start = Start { bert: &bert, encoder: &self.encoder, rows: &self.train, settings: &settings, run };
         let config = complete(config, &start)?;
@@ -176,6 +178,25 @@ impl Session {
         }
         Ok(config)
     }
+}
+
+/// The base with its linear layers in so many bits, if any number was asked for: a scale for each 32 values of a row
+/// where that divides all of them, else one for the whole layer.
+///
+/// # Errors
+/// A number of bits other than 8 and 4.
+pub(crate) fn quantised(bert: AnyBert, bits: Option<u8>) -> Result<AnyBert> {
+    const BLOCK: usize = 32;
+    let bits = match bits {
+        None => return Ok(bert),
+        Some(8) => Bits::Eight,
+        Some(4) => Bits::Four,
+        Some(other) => bail!("base_bits: {other} is neither 8 nor 4"),
+    };
+    let divides = |(_, [d_in, d_out]): (_, [usize; 2])| d_in % BLOCK == 0 && d_out % BLOCK == 0;
+    let block = bert.sites().linears().all(divides).then_some(BLOCK as u8);
+    let scheme = scheme(&bert.device(), bits, block);
+    Ok(quantise(bert, &scheme)?)
 }
 
 fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> Result<Box<dyn MetricsRenderer>> {
