@@ -7,6 +7,7 @@ use peft_core::nn::Linear;
 use peft_core::tensors::{Tensors, export, import};
 use peft_core::{Backbone, Hooks, Identity, Scope, Site, Sites, merge};
 use peft_testing::Case;
+use rstest::rstest;
 use serde_json::json;
 
 use crate::{Ia3, Ia3Config};
@@ -99,15 +100,18 @@ fn vectors_are_stored_on_their_side() {
     assert_eq!(stored.len(), 2);
 }
 
+#[rstest]
+#[case(Ia3Config::new(["key"], ["down"]), "feedforward_modules: `down` is not among")]
+#[case(Ia3Config::new(["kee"], []), "the nearest names are key, down")]
+#[case(Ia3Config::default(), "target_modules: name the modules")]
+fn what_makes_no_sense_is_named(#[case] config: Ia3Config, #[case] says: &str) {
+    let error = config.init(&Pair::new(&Device::flex())).unwrap_err().to_string();
+    assert!(error.contains(says), "{error}");
+}
+
 #[test]
-fn what_makes_no_sense_is_named() {
-    let pair = Pair::new(&Device::flex());
-    let error = |config: Ia3Config| config.init(&pair).unwrap_err().to_string();
-    assert!(error(Ia3Config::new(["key"], ["down"])).contains("feedforward_modules: `down` is not among"));
-    assert!(error(Ia3Config::new(["kee"], [])).contains("the nearest names are key, down"));
-    assert!(error(Ia3Config::default()).contains("target_modules: name the modules"));
-    // An adapter made for several architectures loads where some of its names mean nothing.
-    assert!(Ia3Config::new(["key", "k"], ["wo"]).init_for_loading(&pair).is_ok());
+fn an_adapter_for_several_architectures_loads_where_some_of_its_names_mean_nothing() {
+    assert!(Ia3Config::new(["key", "k"], ["wo"]).init_for_loading(&Pair::new(&Device::flex())).is_ok());
 }
 
 #[test]
