@@ -11,6 +11,7 @@ use peft_data::{Encoder, Labels};
 use serde_json::{Map, Value};
 
 use crate::hub::{self, Need};
+use crate::method::virtual_tokens;
 use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
 use crate::task::Task;
@@ -66,7 +67,7 @@ impl Scorer {
         let (_, adapter) = load_adapter(&bert, folder)?;
         let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
-        let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
+        let positions = BertConfig::from_folder(&base)?.max_position_embeddings.saturating_sub(virtual_tokens(&config));
         let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, task) {

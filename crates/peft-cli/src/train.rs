@@ -23,7 +23,7 @@ use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
 use crate::dataset::Dataset;
 use crate::hub::{self, Need};
-use crate::method::describe;
+use crate::method::{describe, virtual_tokens};
 use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
 use crate::task::{Task, shown};
@@ -69,9 +69,17 @@ impl Session {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let config = BertConfig::from_folder(&model)?;
-        let max_length = options.max_length(config.max_position_embeddings);
-        if max_length > config.max_position_embeddings {
-            bail!("max_length: {max_length} is more than the model's {} positions", config.max_position_embeddings);
+        let taken = virtual_tokens(&options.adapter_config("bert", &[])?);
+        let positions = config.max_position_embeddings.saturating_sub(taken);
+        let max_length = options.max_length(positions);
+        if max_length > positions {
+            let all = config.max_position_embeddings;
+            match taken {
+                0 => bail!("max_length: {max_length} is more than the model's {all} positions"),
+                _ => bail!(
+                    "max_length: {max_length} with {taken} virtual tokens is more than the model's {all} positions"
+                ),
+            }
         }
         let stride = options.doc_stride(max_length);
         if stride >= max_length {
