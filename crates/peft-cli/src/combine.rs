@@ -9,6 +9,7 @@ use peft::{AnyConfig, AnyMethod, load_adapter, save_adapter};
 
 use crate::cli::CombineArgs;
 use crate::merge::refuse_taken;
+use crate::run_folder::save_labels;
 use crate::session::Scorer;
 use crate::terminal::say;
 
@@ -41,6 +42,9 @@ pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     let adapter = Adapter { method: AnyMethod::Lora(combined), saved: first.adapter.saved };
     std::fs::create_dir_all(&args.output).map_err(|error| peft::core::Error::io(&args.output, error))?;
     first.encoder.save(&args.output)?;
+    if let Some(labels) = &first.labels {
+        save_labels(labels, &args.output)?;
+    }
     let rank = config.rank;
     save_adapter(&adapter, &AnyConfig::Lora(config), &args.output)?;
     say!("combined {} adapters by {}, rank {rank}", args.adapter.len(), args.method)?;

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::cli::{ConvertArgs, Layout};
 use crate::hub;
 use crate::merge::refuse_taken;
-use crate::run_folder::labels_of;
+use crate::run_folder::{labels_of, save_labels};
+use crate::session::labels_in;
 use crate::terminal::say;
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<()> {
@@ -35,11 +36,15 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<()> {
             }
             let known = config.to_json();
             // What AdapterHub says of the model beside the configuration has no field there.
-            file.config.retain(|field, _| known.contains_key(field) || field == "peft_type");
+            file.config.retain(|field, _| known.contains_key(field) || field == "peft_type" || field == "id2label");
+            let labels = labels_in(&file.config)?;
             for field in ["id2label", "model_type", "hidden_size", "num_hidden_layers"] {
                 file.config.remove(field);
             }
             file.write(&args.output)?;
+            if let Some(labels) = labels {
+                save_labels(&labels, &args.output)?;
+            }
         }
     }
     let said = config.kind();

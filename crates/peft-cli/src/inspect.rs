@@ -159,10 +159,11 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
 
 /// The last two parts of the name of the module that a tensor belongs to: `self.query`, `pooler.dense`.
 fn module(tensor: &str) -> &str {
-    let owner = match tensor.split_once(".lora_") {
+    let name = ["base_model.model.", "base_model."].iter().find_map(|root| tensor.strip_prefix(root)).unwrap_or(tensor);
+    let owner = match name.split_once(".lora_").or_else(|| name.split_once(".adapters.")) {
         Some((owner, _)) => owner,
         // Also what (IA)³ calls its vectors: `self.key.ia3_l`.
-        None => tensor.rsplit_once('.').map_or(tensor, |(owner, _)| owner),
+        None => name.rsplit_once('.').map_or(name, |(owner, _)| owner),
     };
     let start = owner.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
     &owner[start..]
@@ -204,8 +205,10 @@ mod tests {
 
     #[test]
     fn a_tensor_belongs_to_its_module() {
-        assert_eq!(module("bert.encoder.layer.0.attention.self.query.lora_A.weight"), "self.query");
-        assert_eq!(module("bert.pooler.dense.bias"), "pooler.dense");
-        assert_eq!(module("classifier.weight"), "classifier");
+        assert_eq!(module("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"), "self.query");
+        assert_eq!(module("base_model.model.bert.encoder.layer.0.output.adapters.adapter_down.0.bias"), "0.output");
+        assert_eq!(module("base_model.model.bert.pooler.dense.bias"), "pooler.dense");
+        assert_eq!(module("base_model.classifier.weight"), "classifier");
+        assert_eq!(module("prompt_embeddings"), "prompt_embeddings");
     }
 }

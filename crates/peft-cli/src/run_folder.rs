@@ -103,8 +103,7 @@ impl RunFolder {
     ) -> Result<()> {
         encoder.save(&self.path)?;
         if let Some(labels) = labels {
-            let bytes = serde_json::to_vec_pretty(labels).context("labels serialise")?;
-            write_atomic(&self.path.join(LABELS), &bytes)?;
+            save_labels(labels, &self.path)?;
         }
         write_atomic(&self.path.join(OPTIONS), options.to_toml()?.as_bytes())?;
         Ok(())
@@ -149,6 +148,12 @@ fn is_partial(name: &str) -> bool {
 pub(crate) fn options_of(folder: &Path) -> Result<Option<TrainOptions>> {
     let path = folder.join(OPTIONS);
     if path.exists() { TrainOptions::read(&path).map(Some) } else { Ok(None) }
+}
+
+/// Puts the labels beside an adapter.
+pub(crate) fn save_labels(labels: &Labels, folder: &Path) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(labels).context("labels serialise")?;
+    Ok(write_atomic(&folder.join(LABELS), &bytes)?)
 }
 
 /// The labels that travel with an adapter, if any do.

@@ -104,7 +104,7 @@ impl Scorer {
 }
 
 /// The labels that the folder of another library names.
-fn labels_in(config: &Map<String, Value>) -> Result<Option<Labels>> {
+pub(crate) fn labels_in(config: &Map<String, Value>) -> Result<Option<Labels>> {
     let Some(by_id) = config.get("id2label").and_then(Value::as_object) else { return Ok(None) };
     let mut names: Vec<(usize, String)> =
         by_id.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_string()))).collect();
