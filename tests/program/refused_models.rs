@@ -132,7 +132,7 @@ fn base_has_gone(place: &Place) {
 #[case::half(torn_adapter, &["run/adapter_model.safetensors: no valid safetensors file", "fetch or save it again"])]
 #[case::header(torn_adapter_header, &["run/adapter_model.safetensors: no valid safetensors file", "truncated"])]
 #[case::config(torn_adapter_config, &["run/adapter_config.json: no valid JSON", "truncated"])]
-#[case::method(other_method, &["`OFT` is not a method of this version; it has IA3 and LORA"])]
+#[case::method(other_method, &["`OFT` is not a method of this version; it has ADALORA, "])]
 #[case::labels(torn_labels, &["run/labels.json: no valid labels"])]
 #[case::options(torn_options, &["run/config.toml: line"])]
 #[case::base(base_has_gone, &["base` is neither a folder nor the id of a model"])]

@@ -135,7 +135,7 @@ fn an_adapter_goes_onto_a_base_that_has_moved() {
 #[case::every_tensor("inspect base --all", &["bert.encoder.layer.1.output.dense.weight [32, 80]"])]
 #[case::rank("inspect base --rank 8", &["trainable  2,114 of 28,420 parameters (7.44 %)"])]
 #[case::run("inspect run", &["run        run trained on", "labels     bad, good", "state      finished, step 150, 10 ev"])]
-#[case::adapter("inspect run", &["settings   r 8, alpha 16", "targets    query, value", "saved      classifier"])]
+#[case::adapter("inspect run", &["method     LoRA r=8 lora_alpha=16", "targets    query, value", "saved      classifier"])]
 #[case::share("inspect run", &["tensors    10, 2,114 parameters", "trainable  2,114 of 28,420 parameters (7.44 %)"])]
 fn inspect_says_what_there_is(#[case] args: &str, #[case] says: &[&str]) {
     let place = trained();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use peft::FILES;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -115,7 +116,12 @@ impl Run {
 
     /// The shapes of the adapter's tensors by name.
     pub(crate) fn tensors(&self) -> BTreeMap<String, Vec<usize>> {
-        shapes(&self.read("adapter_model.safetensors"))
+        shapes(&self.read(self.weights("")))
+    }
+
+    /// The file of an adapter's weights in `folder`, in whichever layout it is.
+    fn weights(&self, folder: &str) -> &'static str {
+        FILES.into_iter().find(|name| self.path(folder).join(name).exists()).unwrap_or(FILES[0])
     }
 
     /// What must be equal in two runs that are the same: the files there are, the metrics and the adapter.
@@ -125,7 +131,7 @@ impl Run {
         for (line, (one, two)) in self.metrics().iter().zip(other.metrics()).enumerate() {
             assert_eq!(one, &two, "metrics.jsonl, line {}", line + 1);
         }
-        for file in ["metrics.jsonl", "adapter_config.json", "adapter_model.safetensors"] {
+        for file in ["metrics.jsonl"].into_iter().chain(FILES).filter(|file| self.path(file).exists()) {
             assert!(self.read(file) == other.read(file), "{file} differs");
         }
     }
@@ -137,7 +143,7 @@ impl Run {
             let file = |name: &str| self.read(&format!("checkpoints/step-{step:08}/{name}"));
             let state: Value = serde_json::from_slice(&file("state.json")).unwrap();
             assert_eq!(state["step"], step);
-            assert!(!shapes(&file("adapter_model.safetensors")).is_empty());
+            assert!(!shapes(&file(self.weights(&format!("checkpoints/step-{step:08}")))).is_empty());
             serde_json::from_slice::<Value>(&file("adapter_config.json")).unwrap();
             for record in ["model.bpk", "optimizer.bpk", "scheduler.bpk"] {
                 assert!(!file(record).is_empty(), "{record}");
