@@ -259,16 +259,6 @@ fn bottleneck(mut fields: Map<String, Value>) -> Result<BottleneckConfig> {
 pub(crate) const PLACEMENTS: [&str; 7] =
     ["seq_bn", "double_seq_bn", "par_bn", "scaled_par_bn", "compacter", "compacter++", "adapter_plus"];
 
-/// Positions that the method takes of the model's: virtual tokens in front of the text, or ahead of it in the keys.
-pub(crate) fn virtual_tokens(config: &AnyConfig) -> usize {
-    let fields = config.to_json();
-    // Slots inside the text stand at positions of its own.
-    match fields.get("slot_token_id") {
-        Some(id) if !id.is_null() => 0,
-        _ => fields.get("num_virtual_tokens").and_then(Value::as_u64).unwrap_or_default() as usize,
-    }
-}
-
 /// The method and its settings in a few words.
 pub(crate) fn describe(config: &AnyConfig) -> String {
     let fields = config.to_json();

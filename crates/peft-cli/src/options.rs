@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use parse::{Pattern, bias, bits, indices, init, keep, names, pattern, targets, task};
 
 use crate::method::{PLACEMENTS, methods};
-use crate::task::Task;
+use crate::task::{SHORTEST, Task};
 
 /// Which columns of a data file are read, and how.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -382,8 +382,8 @@ impl TrainOptions {
             bail!("lora_alpha: must be a finite number");
         }
         let this = this.resolve_task()?.resolve_method()?;
-        if this.max_length.is_some_and(|n| n < 4) {
-            bail!("max_length: must be at least 4, for the special tokens and a word");
+        if this.max_length.is_some_and(|n| n < SHORTEST) {
+            bail!("max_length: must be at least {SHORTEST}, for the special tokens and a word");
         }
         if this.valid_split.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
             bail!("valid_split: must lie between 0 and 1");

@@ -11,7 +11,6 @@ use peft_data::{Encoder, Labels};
 use serde_json::{Map, Value};
 
 use crate::hub::{self, Need};
-use crate::method::virtual_tokens;
 use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
 use crate::task::Task;
@@ -61,13 +60,15 @@ impl Scorer {
         let options = options.unwrap_or_default();
         let task_type = file.config.get("task_type").and_then(|name| name.as_str());
         let task = options.task.unwrap_or_else(|| Task::of(task_type, outputs));
-        let options = TrainOptions { task: Some(task), ..options };
+        let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
+        let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options };
         let bert = AnyBert::from_folder(&base, task.head(), outputs, device)?.module;
         let bert = quantised(bert, options.base_bits)?;
         let (_, adapter) = load_adapter(&bert, folder)?;
         let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
-        let positions = BertConfig::from_folder(&base)?.max_position_embeddings.saturating_sub(virtual_tokens(&config));
+        let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
+        options.refuse_too_long(positions)?;
         let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, task) {

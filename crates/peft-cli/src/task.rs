@@ -99,15 +99,37 @@ impl Task {
     }
 }
 
+/// Tokens of the shortest text: the special ones and a word.
+pub(crate) const SHORTEST: usize = 4;
+
 impl TrainOptions {
     /// The task.
     pub(crate) fn task(&self) -> Task {
         self.task.unwrap_or_default()
     }
 
-    /// The longest text for a model of so many positions.
+    /// The longest text for a model of so many positions, some of which virtual tokens may take.
     pub(crate) fn max_length(&self, positions: usize) -> usize {
-        self.max_length.unwrap_or(positions.min(self.task().max_length()))
+        let free = positions.saturating_sub(self.num_virtual_tokens.unwrap_or(0));
+        self.max_length.unwrap_or(free.min(self.task().max_length()))
+    }
+
+    /// Refuses texts that are longer than a model of so many positions takes.
+    pub(crate) fn refuse_too_long(&self, positions: usize) -> Result<()> {
+        let max_length = self.max_length(positions);
+        match self.num_virtual_tokens.unwrap_or(0) {
+            _ if max_length < SHORTEST => {
+                bail!("num_virtual_tokens: the model has {positions} positions and texts need some; use fewer")
+            }
+            0 if max_length > positions => {
+                bail!("max_length: {max_length} is more than the model's {positions} positions")
+            }
+            tokens if max_length + tokens > positions => bail!(
+                "max_length: {max_length} and num_virtual_tokens, {tokens}, are together more than the model's \
+                 {positions} positions; use fewer of either"
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// By how many tokens the windows of one context overlap.
@@ -163,6 +185,11 @@ mod tests {
         let of = |task| TrainOptions { task: Some(task), ..TrainOptions::default() };
         assert_eq!([of(Task::Token).max_length(512), of(Task::Qa).max_length(512)], [128, 384]);
         assert_eq!(of(Task::Qa).max_length(64), 64);
+        let prompted = TrainOptions { num_virtual_tokens: Some(20), ..TrainOptions::default() };
+        assert_eq!([prompted.max_length(64), prompted.max_length(512)], [44, 128]);
+        let long = TrainOptions { max_length: Some(45), ..prompted.clone() };
+        assert!(prompted.refuse_too_long(64).is_ok() && long.refuse_too_long(65).is_ok());
+        assert!(long.refuse_too_long(64).is_err() && prompted.refuse_too_long(23).is_err());
         assert_eq!([of(Task::Qa).doc_stride(384), of(Task::Qa).doc_stride(64)], [128, 21]);
     }
 

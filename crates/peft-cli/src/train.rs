@@ -23,7 +23,7 @@ use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
 use crate::dataset::Dataset;
 use crate::hub::{self, Need};
-use crate::method::{describe, virtual_tokens};
+use crate::method::describe;
 use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
 use crate::task::{Task, shown};
@@ -69,18 +69,8 @@ impl Session {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let config = BertConfig::from_folder(&model)?;
-        let taken = virtual_tokens(&options.adapter_config("bert", &[])?);
-        let positions = config.max_position_embeddings.saturating_sub(taken);
-        let max_length = options.max_length(positions);
-        if max_length > positions {
-            let all = config.max_position_embeddings;
-            match taken {
-                0 => bail!("max_length: {max_length} is more than the model's {all} positions"),
-                _ => bail!(
-                    "max_length: {max_length} with {taken} virtual tokens is more than the model's {all} positions"
-                ),
-            }
-        }
+        options.refuse_too_long(config.max_position_embeddings)?;
+        let max_length = options.max_length(config.max_position_embeddings);
         let stride = options.doc_stride(max_length);
         if stride >= max_length {
             bail!("doc_stride: {stride} is not less than max_length {max_length}; windows would not move on");
