@@ -152,7 +152,7 @@ fn summary(name: &str, seeds: &[u64], runs: &[Run]) -> Value {
     })
 }
 
-const HEAD: &str = "| method | parameters shipped | seconds | accuracy | by seed |\n|---|--:|--:|--:|---|\n";
+const HEAD: &str = "| method | parameters trained | seconds | accuracy | by seed |\n|---|--:|--:|--:|---|\n";
 
 fn row(line: &Value) -> String {
     let mut seeds = String::new();

@@ -268,7 +268,7 @@ options! {
     /// Forward passes whose gradients are averaged before a step [default: 1]
     #[arg(long, value_name = "N")]
     gradient_accumulation: usize,
-    /// The largest learning rate [default: 0.001; (IA)³: 0.005]
+    /// The largest learning rate [default: the method's own, from 0.0001 to 0.01]
     #[arg(long, value_name = "X")]
     learning_rate: f64,
     /// How it falls: linear, cosine, constant [default: linear]

@@ -49,6 +49,9 @@ pub struct State {
     pub history: Vec<RoundValue>,
     /// Length of `metrics.jsonl` at this moment.
     pub metrics_bytes: u64,
+    /// Numbers that are trained.
+    #[serde(default)]
+    pub trained: usize,
     /// Seconds spent.
     pub seconds: f64,
     /// Whether the run has ended.

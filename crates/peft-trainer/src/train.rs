@@ -83,7 +83,7 @@ where
     let data = (plan.train.fingerprint(), plan.valid.fingerprint());
     let state = match newest {
         Some(step) => checkpoints.state(step)?,
-        None => State { data, ..State::default() },
+        None => State { data, trained: plan.trainee.num_params(), ..State::default() },
     };
     if state.data != data {
         return Err(Error::DataChanged { train: state.data.0 != data.0 });
