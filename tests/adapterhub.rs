@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
-use peft::adapterhub::{AdapterHubFolder, AdapterHubFusion, HubConfig, HubFile, HubLabels, HubModel};
+use peft::adapterhub::{AdapterHubFolder, AdapterHubFusion, HubConfig, HubFile, HubHead, HubLabels, HubModel};
 use peft::core::Method;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::{Tensors, export, import};
@@ -281,7 +281,8 @@ fn head(edit: Value) -> AdapterHubFolder {
 }
 
 #[rstest]
-#[case(json!({"head_type": "tagging"}), "head_config.json: head_type: `tagging`")]
+#[case(json!({"head_type": "causal_lm"}), "head_config.json: head_type: `causal_lm`")]
+#[case(json!({"head_type": "tagging"}), "head_config.json: layers: 2 for tagging")]
 #[case(json!({"activation_function": "relu"}), "head_config.json: activation_function: `relu`")]
 #[case(json!({"layers": 1}), "head_config.json: layers: 1 with use_pooler false")]
 #[case(json!({"layers": 3}), "head_config.json: layers: 3 with use_pooler false")]
@@ -301,7 +302,7 @@ fn a_head_on_the_pooler_is_the_classifier() {
     let (config, ours) = folder.to_ours().unwrap();
     assert_eq!(config.modules_to_save(), ["classifier"]);
     let labels = folder.head.as_ref().unwrap().labels();
-    assert!(labels.several);
+    assert_eq!(labels.kind, HubHead::Multilabel);
     let again = AdapterHubFolder::from_ours("a", &model(), &config, ours, &labels).unwrap().head.unwrap();
     assert!(again.tensors == folder.head.as_ref().unwrap().tensors);
     assert_eq!(again.config, folder.head.unwrap().config);
@@ -313,6 +314,28 @@ fn a_head_on_the_pooler_is_the_classifier() {
     let (config, ours) = folder.to_ours().unwrap();
     assert_eq!(config.modules_to_save(), ["classifier"]);
     assert!(ours.contains_key("base_model.model.classifier.bias"));
+}
+
+#[rstest]
+#[case(HubHead::Tagging, "classifier")]
+#[case(HubHead::Answers, "qa_outputs")]
+fn a_head_of_every_token_is_the_models_own(#[case] kind: HubHead, #[case] module: &str) {
+    let mut folder = head(json!({"head_type": kind.name(), "layers": 1}));
+    let file = folder.head.as_mut().unwrap();
+    let own = |leaf: &str| (format!("heads.a.1.{leaf}"), file.tensors[&format!("heads.a.4.{leaf}")].clone());
+    file.tensors = [own("weight"), own("bias")].into();
+    let (config, ours) = folder.to_ours().unwrap();
+    assert_eq!(config.modules_to_save(), [module]);
+    assert!(ours.contains_key(&format!("base_model.model.{module}.weight")));
+    let labels = folder.head.as_ref().unwrap().labels();
+    assert_eq!(labels.kind, kind);
+    let again = AdapterHubFolder::from_ours("a", &model(), &config, ours, &labels).unwrap().head.unwrap();
+    assert!(again.tensors == folder.head.unwrap().tensors);
+    // The fields that AdapterHub's own heads of these kinds have.
+    let fields: Vec<String> = again.config.unwrap().into_iter().map(|(field, _)| field).collect();
+    let mut want = ["activation_function", "dropout_prob", "head_type", "label2id", "layers", "num_labels"];
+    want.sort_unstable();
+    assert_eq!(fields, want);
 }
 
 #[test]

@@ -10,20 +10,24 @@ use serde_json::{Map, Value, json};
 use crate::cli::{ConvertArgs, Layout};
 use crate::hub;
 use crate::merge::refuse_taken;
-use crate::run_folder::{labels_of, save_labels};
+use crate::run_folder::{labels_of, options_of, save_labels};
 use crate::session::labels_in;
 use crate::terminal::say;
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<()> {
     refuse_taken(&args.output)?;
     let (config, mut file) = read_adapter(&args.adapter)?;
-    if let Some(labels) = labels_of(&args.adapter)? {
-        let names = labels.names().iter().enumerate();
-        let by_id: Map<String, Value> = names.map(|(id, name)| (id.to_string(), json!(name))).collect();
-        file.config.insert("id2label".into(), by_id.into());
-    }
+    let labels = labels_of(&args.adapter)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
     match args.to {
         Layout::Adapterhub => {
+            if let Some(labels) = &labels {
+                let names = labels.names().iter().enumerate();
+                let by_id: Map<String, Value> = names.map(|(id, name)| (id.to_string(), json!(name))).collect();
+                file.config.insert("id2label".into(), by_id.into());
+            }
+            if let Some(task) = options_of(&args.adapter)?.map(|options| options.task()) {
+                file.config.insert("problem_type".into(), json!(task.problem_type()));
+            }
             let model = model(args, &file)?;
             to_hub(&args.name, &config, &file, Some(model))?.write(&args.output)?;
         }
@@ -36,15 +40,16 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<()> {
             }
             let known = config.to_json();
             // What AdapterHub says of the model beside the configuration has no field there.
-            file.config.retain(|field, _| known.contains_key(field) || field == "peft_type" || field == "id2label");
-            let labels = labels_in(&file.config)?;
-            for field in ["id2label", "model_type", "hidden_size", "num_hidden_layers"] {
+            file.config.retain(|field, _| known.contains_key(field) || field == "peft_type");
+            for field in ["id2label", "model_type", "hidden_size", "num_hidden_layers", "problem_type"] {
                 file.config.remove(field);
             }
-            file.write(&args.output)?;
-            if let Some(labels) = labels {
-                save_labels(&labels, &args.output)?;
+            std::fs::create_dir_all(&args.output).map_err(|error| peft::core::Error::io(&args.output, error))?;
+            // That layout has no place for the names of labels; they go beside it, as in a run.
+            if let Some(labels) = &labels {
+                save_labels(labels, &args.output)?;
             }
+            file.write(&args.output)?;
         }
     }
     let said = config.kind();

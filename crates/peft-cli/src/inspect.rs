@@ -151,7 +151,7 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
         let config = BertConfig::from_folder(&base).context("the base's configuration")?;
         let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
-        let head = Task::of(file.config.get("task_type").and_then(|value| value.as_str()), Some(outputs)).head();
+        let head = Task::of(&file.config, Some(outputs)).head();
         share(parameters, Module::num_params(&AnyBert::new(&config, head, outputs, device)))?;
     }
     Ok(())

@@ -58,8 +58,7 @@ impl Scorer {
         let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
         let outputs = file.saved("classifier", "weight").map(|weight| weight.shape()[0]);
         let options = options.unwrap_or_default();
-        let task_type = file.config.get("task_type").and_then(|name| name.as_str());
-        let task = options.task.unwrap_or_else(|| Task::of(task_type, outputs));
+        let task = options.task.unwrap_or_else(|| Task::of(&file.config, outputs));
         let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
         let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options };
         let bert = AnyBert::from_folder(&base, task.head(), outputs, device)?.module;

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use peft::models::bert::BertHead;
 use peft_data::{AnswerOptions, Target};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::options::{DataOptions, TrainOptions};
 
@@ -27,11 +28,13 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    /// What an adapter was trained for, by its `task_type` and the outputs of its classifier.
-    pub(crate) fn of(task_type: Option<&str>, outputs: Option<usize>) -> Self {
-        match task_type {
+    /// What an adapter was trained for, by what its configuration says and the outputs of its classifier.
+    pub(crate) fn of(config: &Map<String, Value>, outputs: Option<usize>) -> Self {
+        let text = |field: &str| config.get(field).and_then(Value::as_str);
+        match text("task_type") {
             Some("TOKEN_CLS") => Self::Token,
             Some("QUESTION_ANS") => Self::Qa,
+            _ if text("problem_type") == Self::Multi.problem_type() => Self::Multi,
             _ if outputs == Some(1) => Self::Regression,
             _ => Self::Single,
         }
@@ -43,6 +46,16 @@ impl Task {
             Self::Single | Self::Multi | Self::Regression => "SEQ_CLS",
             Self::Token => "TOKEN_CLS",
             Self::Qa => "QUESTION_ANS",
+        }
+    }
+
+    /// Transformers' word for what is said of a text.
+    pub(crate) fn problem_type(self) -> Option<&'static str> {
+        match self {
+            Self::Single => Some("single_label_classification"),
+            Self::Multi => Some("multi_label_classification"),
+            Self::Regression => Some("regression"),
+            Self::Token | Self::Qa => None,
         }
     }
 
@@ -165,6 +178,7 @@ pub(crate) fn shown(path: &Path) -> String {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use serde_json::json;
 
     #[rstest]
     #[case(Task::Single)]
@@ -174,10 +188,9 @@ mod tests {
     #[case(Task::Qa)]
     fn a_task_is_found_again_by_its_words(#[case] task: Task) {
         assert_eq!(serde_json::to_value(task).unwrap(), task.name());
-        if task != Task::Multi {
-            let outputs = if task == Task::Regression { 1 } else { 3 };
-            assert_eq!(Task::of(Some(task.task_type()), Some(outputs)), task);
-        }
+        let outputs = if task == Task::Regression { 1 } else { 3 };
+        let config = json!({"task_type": task.task_type(), "problem_type": task.problem_type()});
+        assert_eq!(Task::of(config.as_object().unwrap(), Some(outputs)), task);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl Session {
             let by_id: Map<String, Value> = labels.map(|(id, name)| (id.to_string(), json!(name))).collect();
             config.record([
                 ("model_type", json!(model.model_type)),
+                ("problem_type", json!(task.problem_type())),
                 ("hidden_size", json!(model.hidden_size)),
                 ("num_hidden_layers", json!(model.num_hidden_layers)),
                 ("id2label", by_id.into()),

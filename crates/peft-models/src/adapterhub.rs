@@ -28,8 +28,10 @@ pub struct Roles {
     pub not_output: Option<&'static str>,
     /// The linear map and the module of the pooler: a tanh follows it.
     pub pooler: (&'static str, &'static str),
-    /// The classifier after the pooler.
+    /// The classifier after the pooler, or of each token.
     pub classifier: &'static str,
+    /// What says where an answer starts and ends.
+    pub answerer: &'static str,
 }
 
 /// The roles in models of `model_type`, if there is a table.

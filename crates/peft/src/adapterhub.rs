@@ -15,7 +15,7 @@ mod translate;
 
 pub use folder::{AdapterHubFolder, HubFile};
 pub use fusion::AdapterHubFusion;
-pub use head::HubLabels;
+pub use head::{HubHead, HubLabels};
 use peft_adapter::BottleneckConfig;
 use peft_ia3::Ia3Config;
 use peft_lora::LoraConfig;

@@ -44,13 +44,14 @@ macro_rules! load {
 }
 
 /// Fields that are recorded beside a configuration: of the model, the task and the labels.
-pub(crate) const RECORDED: [&str; 8] = [
+pub(crate) const RECORDED: [&str; 9] = [
     "base_model_name_or_path",
     "hidden_size",
     "id2label",
     "model_type",
     "num_hidden_layers",
     "peft_type",
+    "problem_type",
     "revision",
     "task_type",
 ];

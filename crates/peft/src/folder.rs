@@ -13,7 +13,7 @@ use peft_models::read_tensors;
 use serde_json::{Map, Value, json};
 
 #[cfg(feature = "adapterhub")]
-use crate::adapterhub::{AdapterHubFolder, HubConfig, HubLabels, HubModel};
+use crate::adapterhub::{AdapterHubFolder, HubConfig, HubHead, HubLabels, HubModel};
 #[cfg(feature = "adapterhub")]
 use crate::any::RECORDED;
 use crate::{AnyConfig, AnyMethod, KINDS, Unsupported};
@@ -104,6 +104,20 @@ fn is_stray(key: &str) -> bool {
     key.contains(".original_module.") || key.contains(".modules_to_save.")
 }
 
+/// `problem_type` of a task that gives a text any number of labels.
+#[cfg(feature = "adapterhub")]
+const SEVERAL: &str = "multi_label_classification";
+
+/// PEFT's word for what a head does.
+#[cfg(feature = "adapterhub")]
+fn task_type(head: HubHead) -> &'static str {
+    match head {
+        HubHead::Classification | HubHead::Multilabel => "SEQ_CLS",
+        HubHead::Tagging => "TOKEN_CLS",
+        HubHead::Answers => "QUESTION_ANS",
+    }
+}
+
 /// What a folder of AdapterHub's is here.
 #[cfg(feature = "adapterhub")]
 fn of_hub(folder: &AdapterHubFolder) -> Result<(AnyConfig, AdapterFile)> {
@@ -122,7 +136,10 @@ fn of_hub(folder: &AdapterHubFolder) -> Result<(AnyConfig, AdapterFile)> {
     }
     if let Some(head) = &folder.head {
         let labels = head.labels();
-        recorded.push(("task_type", json!("SEQ_CLS")));
+        recorded.push(("task_type", json!(task_type(labels.kind))));
+        if labels.kind == HubHead::Multilabel {
+            recorded.push(("problem_type", json!(SEVERAL)));
+        }
         let by_id: Map<String, Value> =
             labels.names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
         recorded.push(("id2label", by_id.into()));
@@ -135,8 +152,8 @@ fn of_hub(folder: &AdapterHubFolder) -> Result<(AnyConfig, AdapterFile)> {
 }
 
 /// An adapter, called `name`, as a folder of AdapterHub's. What `config` [records](AnyConfig::record) of the model
-/// (`model_type`, `hidden_size`, `num_hidden_layers`, `base_model_name_or_path`) and of the labels (`id2label`) is told
-/// there; `model` says it where the configuration does not.
+/// (`model_type`, `hidden_size`, `num_hidden_layers`, `base_model_name_or_path`), of the task (`task_type`,
+/// `problem_type`) and of the labels (`id2label`) is told there; `model` says it where the configuration does not.
 ///
 /// # Errors
 /// [`Error::Config`] naming what AdapterHub cannot express.
@@ -170,6 +187,12 @@ pub fn to_hub(name: &str, config: &AnyConfig, file: &AdapterFile, model: Option<
         names.sort();
         names.into_iter().map(|(_, name)| name).collect()
     });
-    let labels = HubLabels { names: names.unwrap_or_default(), several: false };
+    let kind = match recorded("task_type").and_then(Value::as_str) {
+        Some("TOKEN_CLS") => HubHead::Tagging,
+        Some("QUESTION_ANS") => HubHead::Answers,
+        _ if text("problem_type") == SEVERAL => HubHead::Multilabel,
+        _ => HubHead::Classification,
+    };
+    let labels = HubLabels { names: names.unwrap_or_default(), kind };
     AdapterHubFolder::from_ours(name, &model, &config, file.tensors.clone(), &labels)
 }

@@ -23,6 +23,7 @@ pub const ROLES: Roles = Roles {
     not_output: Some("attention.output.dense"),
     pooler: ("bert.pooler.dense", "pooler"),
     classifier: "classifier",
+    answerer: "qa_outputs",
 };
 
 /// The reference's name of the module at `path`: `a.self_attention.query` is `a.self.query` there.

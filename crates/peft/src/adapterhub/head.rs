@@ -22,8 +22,46 @@ const SECOND: usize = 4;
 pub struct HubLabels {
     /// The labels in order; none where the file gives no names.
     pub names: Vec<String>,
-    /// Whether a row may have several.
-    pub several: bool,
+    /// What the head says of a text.
+    pub kind: HubHead,
+}
+
+/// What a head says of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HubHead {
+    /// One label for it, or one number.
+    #[default]
+    Classification,
+    /// Any number of labels.
+    Multilabel,
+    /// A label for each token.
+    Tagging,
+    /// Where in it the answer stands.
+    Answers,
+}
+
+impl HubHead {
+    const ALL: [Self; 4] = [Self::Classification, Self::Multilabel, Self::Tagging, Self::Answers];
+
+    /// `head_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::Multilabel => "multilabel_classification",
+            Self::Tagging => "tagging",
+            Self::Answers => "question_answering",
+        }
+    }
+
+    /// Whether it reads one position, and not all.
+    fn pools(self) -> bool {
+        matches!(self, Self::Classification | Self::Multilabel)
+    }
+
+    fn of(config: &Map<String, Value>) -> Option<Self> {
+        let name = config.get("head_type")?.as_str()?;
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 impl HubFile {
@@ -36,8 +74,8 @@ impl HubFile {
             .map(|map| map.iter().filter_map(|(label, id)| Some((id.as_u64()?, label.clone()))).collect())
             .unwrap_or_default();
         names.sort();
-        let several = config.get("head_type") == Some(&json!("multilabel_classification"));
-        HubLabels { names: names.into_iter().map(|(_, label)| label).collect(), several }
+        let kind = HubHead::of(config).unwrap_or_default();
+        HubLabels { names: names.into_iter().map(|(_, label)| label).collect(), kind }
     }
 }
 
@@ -54,9 +92,10 @@ pub(super) fn to_ours(head: &HubFile, roles: &Roles) -> Result<Saved> {
         None => (vec![(roles.classifier.to_string(), roles.classifier)], vec![roles.classifier]),
         Some(config) => {
             let at = |index: usize| format!("heads.{}.{index}", head.name);
-            match pooled(config)? {
-                true => (vec![(at(FIRST), roles.classifier)], vec![roles.classifier]),
-                false => {
+            match stands_on(config)? {
+                Below::Tokens(HubHead::Answers) => (vec![(at(FIRST), roles.answerer)], vec![roles.answerer]),
+                Below::Tokens(_) | Below::Pooler => (vec![(at(FIRST), roles.classifier)], vec![roles.classifier]),
+                Below::First => {
                     let places = vec![(at(FIRST), pooler), (at(SECOND), roles.classifier)];
                     (places, vec![pooler_module, roles.classifier])
                 }
@@ -77,22 +116,38 @@ pub(super) fn to_ours(head: &HubFile, roles: &Roles) -> Result<Saved> {
     Ok(Saved { tensors, modules: modules.into_iter().map(String::from).collect() })
 }
 
-/// Whether a head stands on the model's pooler.
-fn pooled(config: &Map<String, Value>) -> Result<bool> {
+/// What a head reads.
+enum Below {
+    /// Every position.
+    Tokens(HubHead),
+    /// The first one, through the model's pooler.
+    Pooler,
+    /// The first one as it is.
+    First,
+}
+
+fn stands_on(config: &Map<String, Value>) -> Result<Below> {
     let refuse = |field: &str, reason: String| Err(Error::config(format!("head_config.json: {field}"), reason));
-    let kind = config.get("head_type").and_then(Value::as_str).unwrap_or_default();
-    if !["classification", "multilabel_classification"].contains(&kind) {
-        return refuse("head_type", format!("`{kind}` has no counterpart here; classification has"));
-    }
+    let Some(kind) = HubHead::of(config) else {
+        let name = config.get("head_type").and_then(Value::as_str).unwrap_or_default();
+        let known = HubHead::ALL.map(HubHead::name).join(", ");
+        return refuse("head_type", format!("`{name}` has no counterpart here; {known} have"));
+    };
     if config.get("bias") == Some(&Value::Bool(false)) {
         return refuse("bias", "a classifier without a bias has no counterpart here".to_string());
     }
     let layers = config.get("layers").and_then(Value::as_u64).unwrap_or_default();
     let pooled = config.get("use_pooler") == Some(&Value::Bool(true));
     let function = config.get("activation_function").and_then(Value::as_str).unwrap_or("none");
+    if !kind.pools() {
+        return match layers {
+            1 => Ok(Below::Tokens(kind)),
+            more => refuse("layers", format!("{more} for {} have no counterpart here; 1 has", kind.name())),
+        };
+    }
     match (layers, pooled, function) {
-        (2, false, "tanh") => Ok(false),
-        (1, true, _) => Ok(true),
+        (2, false, "tanh") => Ok(Below::First),
+        (1, true, _) => Ok(Below::Pooler),
         (2, false, other) => refuse("activation_function", format!("`{other}`, where the model's pooler has tanh")),
         (layers, pooled, _) => refuse(
             "layers",
@@ -112,8 +167,9 @@ pub(super) fn from_ours(
     labels: &HubLabels,
     roles: &Roles,
 ) -> Result<Option<HubFile>> {
-    let pooler = keys::take(tensors, roles.pooler.0);
-    let Some([weight, bias]) = keys::take(tensors, roles.classifier) else {
+    let pooler = if labels.kind.pools() { keys::take(tensors, roles.pooler.0) } else { None };
+    let module = if labels.kind == HubHead::Answers { roles.answerer } else { roles.classifier };
+    let Some([weight, bias]) = keys::take(tensors, module) else {
         return match pooler {
             Some(_) => {
                 Err(Error::Misfit("a trained pooler without a classifier has no place in AdapterHub's files".into()))
@@ -128,16 +184,19 @@ pub(super) fn from_ours(
         len => return Err(Error::config("labels", format!("{len} names for a head of {outputs} outputs"))),
     };
     let layers = 1 + usize::from(pooler.is_some());
-    let config = json!({
-        "activation_function": "tanh",
-        "bias": true,
-        "dropout_prob": null,
-        "head_type": if labels.several { "multilabel_classification" } else { "classification" },
-        "label2id": names.into_iter().enumerate().map(|(id, label)| (label, id.into())).collect::<Map<_, Value>>(),
-        "layers": layers,
-        "num_labels": outputs,
-        "use_pooler": pooler.is_none(),
-    });
+    let by_name: Map<String, Value> = names.into_iter().enumerate().map(|(id, label)| (label, id.into())).collect();
+    let mut config = Map::from_iter([
+        ("activation_function".to_string(), json!("tanh")),
+        ("dropout_prob".to_string(), Value::Null),
+        ("head_type".to_string(), json!(labels.kind.name())),
+        ("label2id".to_string(), if labels.kind == HubHead::Answers { Value::Null } else { by_name.into() }),
+        ("layers".to_string(), json!(layers)),
+        ("num_labels".to_string(), json!(outputs)),
+    ]);
+    if labels.kind.pools() {
+        config.insert("bias".into(), json!(true));
+        config.insert("use_pooler".into(), json!(pooler.is_none()));
+    }
     let mut out = Tensors::new();
     let mut put = |index: usize, [weight, bias]: [burn::tensor::TensorData; 2]| {
         out.insert(format!("heads.{name}.{index}.weight"), weight);
@@ -150,6 +209,5 @@ pub(super) fn from_ours(
         }
         None => put(FIRST, [weight, bias]),
     }
-    let config = config.as_object().cloned();
-    Ok(Some(HubFile { name: name.to_string(), wrapper: wrapper.clone(), config, tensors: out }))
+    Ok(Some(HubFile { name: name.to_string(), wrapper: wrapper.clone(), config: Some(config), tensors: out }))
 }
