@@ -20,14 +20,17 @@ pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     let tensors = named_tensors(&merged, merged.sites(), to_reference);
     let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;
     config.insert("architectures".into(), json!([format!("Bert{}", scorer.task.head().class())]));
-    if let Some(labels) = &scorer.labels {
-        let names = labels.names();
-        let by_id: Map<String, Value> = (0..).zip(names).map(|(id, name)| (id.to_string(), json!(name))).collect();
-        let by_name: Map<String, Value> =
-            (0..).zip(names).map(|(id, name): (usize, _)| (name.clone(), json!(id))).collect();
-        config.insert("id2label".into(), by_id.into());
-        config.insert("label2id".into(), by_name.into());
-    }
+    // A score and an answer have outputs without names, and the base's names may be more or fewer.
+    let outputs = tensors.get(&format!("{}.bias", scorer.task.head().module())).map_or(0, TensorData::num_elements);
+    let numbered = || (0..outputs).map(|id| format!("LABEL_{id}")).collect();
+    let names: Vec<String> = scorer.labels.as_ref().map_or_else(numbered, |labels| labels.names().to_vec());
+    let by_id: Map<String, Value> =
+        (0..).zip(&names).map(|(id, name): (usize, _)| (id.to_string(), json!(name))).collect();
+    let by_name: Map<String, Value> =
+        (0..).zip(&names).map(|(id, name): (usize, _)| (name.clone(), json!(id))).collect();
+    config.insert("id2label".into(), by_id.into());
+    config.insert("label2id".into(), by_name.into());
+    config.insert("problem_type".into(), json!(scorer.task.problem_type()));
     for field in ["dtype", "torch_dtype"] {
         if config.contains_key(field) {
             config.insert(field.into(), json!("float32"));
