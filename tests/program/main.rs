@@ -5,11 +5,17 @@
 mod server;
 mod support;
 
+mod adapters;
+mod combine;
 mod config_file;
 mod conform;
+mod convert;
 mod determinism;
 mod hub;
+mod interop;
 mod kill;
+mod merge;
+mod methods;
 mod output_folder;
 mod pipes;
 mod refused_data;
