@@ -5,6 +5,7 @@ mod book;
 mod bottleneck;
 mod checkpoints;
 mod counts;
+mod every_method;
 mod laws;
 mod lora_variants;
 mod rows;
