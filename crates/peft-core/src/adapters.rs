@@ -205,6 +205,8 @@ impl Hooks for Routed<'_> {
     }
 
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        // One row of ids stands for all: what each group makes of it may differ.
+        let ids = if ids.dims()[0] == 1 && self.groups.len() > 1 { ids.repeat_dim(0, self.order.len()) } else { ids };
         self.each(&op.weight.device(), |hooks, rows| hooks.embedding(op.clone(), rows.of_ids(&ids)))
     }
 

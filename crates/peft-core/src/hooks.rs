@@ -23,7 +23,8 @@ pub trait Hooks: Send + Sync {
         op.run(x)
     }
 
-    /// Around an embedding table. `ids`: `[batch, seq]`; returns `[batch, seq, d_model]`.
+    /// Around an embedding table. `ids`: `[batch, seq]`, or `[1, seq]` where every row looks up the same; returns
+    /// `[batch, seq, d_model]`, or `[1, seq, d_model]` where that is the same for all rows too.
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
         op.run(ids)
     }

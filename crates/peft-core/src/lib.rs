@@ -36,5 +36,5 @@ pub use overrides::Overrides;
 pub use placement::Placement;
 pub use rows::BatchRows;
 pub use scope::{Naming, Scope};
-pub use site::{Block, Site, SiteEntry, SiteKind, Sites};
+pub use site::{Attends, Block, Site, SiteEntry, SiteKind, Sites};
 pub use virtual_tokens::{KeyValue, Pooling, Prompt, Spans};

@@ -70,6 +70,29 @@ impl LayerNorm {
     }
 }
 
+/// Normalisation by the root of the mean square at a site (Zhang and Sennrich 2019, arXiv:1910.07467): no mean is
+/// subtracted and no bias is added.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// Scale, `[d_model]`.
+    pub weight: Param<Tensor<1>>,
+    epsilon: f64,
+    #[module(skip)]
+    site: Site,
+}
+
+impl RmsNorm {
+    /// A frozen normalisation with scale one.
+    pub fn new(site: Site, d_model: usize, epsilon: f64, device: &Device) -> Self {
+        Self { weight: constant(d_model, 1.0, device), epsilon, site }
+    }
+
+    /// `[batch, seq, d_model]`, same shape out, under `hooks`.
+    pub fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        hooks.norm(NormOp::rms(&self.site, self.weight.val(), self.epsilon), x)
+    }
+}
+
 /// A table of vectors at a site.
 #[derive(Module, Debug)]
 pub struct Embedding {

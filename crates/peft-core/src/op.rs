@@ -5,6 +5,7 @@
 //! composition) is hidden in it, as an inner service is in a stack of `tower` middleware.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::tensor::module::{embedding, layer_norm, linear};
 
 use crate::hooks::Hooks;
@@ -96,6 +97,15 @@ impl LinearOp<'_> {
     }
 }
 
+/// What a normalisation does to the hidden state before it scales it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Normalised {
+    /// To mean zero and variance one.
+    Layer,
+    /// To a mean square of one.
+    Rms,
+}
+
 /// A normalisation about to run.
 #[derive(Clone)]
 pub struct NormOp<'a> {
@@ -105,23 +115,40 @@ pub struct NormOp<'a> {
     pub weight: Tensor<1>,
     /// Shift, `[d_model]`.
     pub bias: Option<Tensor<1>>,
+    pub(crate) kind: Normalised,
     pub(crate) epsilon: f64,
     pub(crate) inner: Option<&'a dyn Hooks>,
 }
 
 impl<'a> NormOp<'a> {
-    /// A layer normalisation.
+    /// A layer normalisation (Ba et al. 2016, arXiv:1607.06450).
     pub fn layer(site: &'a Site, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Self {
-        Self { site, weight, bias, epsilon, inner: None }
+        Self { site, weight, bias, kind: Normalised::Layer, epsilon, inner: None }
+    }
+
+    /// A normalisation by the root of the mean square (Zhang and Sennrich 2019, arXiv:1910.07467).
+    pub fn rms(site: &'a Site, weight: Tensor<1>, epsilon: f64) -> Self {
+        Self { site, weight, bias: None, kind: Normalised::Rms, epsilon, inner: None }
     }
 
     /// Runs it, inner hooks included. `[batch, seq, d_model]`, same shape out.
     pub fn run(self, x: Tensor<3>) -> Tensor<3> {
         match self.inner {
             Some(hooks) => hooks.norm(Self { inner: None, ..self }, x),
-            None => layer_norm(x, self.weight, self.bias, self.epsilon),
+            None => match self.kind {
+                Normalised::Layer => layer_norm(x, self.weight, self.bias, self.epsilon),
+                Normalised::Rms => rms_norm(x, self.weight, self.bias, self.epsilon),
+            },
         }
     }
+}
+
+/// The mean square is taken in f32 whatever the type of `x`: half precision would overflow.
+fn rms_norm(x: Tensor<3>, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Tensor<3> {
+    let dtype = x.dtype();
+    let wide = if dtype == DType::F64 { x } else { x.cast(DType::F32) };
+    let root = (wide.clone().square().mean_dim(2) + epsilon).sqrt();
+    plus((wide / root).cast(dtype) * weight.unsqueeze(), bias.map(Tensor::unsqueeze))
 }
 
 impl NormOp<'_> {
@@ -303,5 +330,54 @@ impl AddNormOp<'_> {
         }
         let sum = h + self.residual.clone();
         self.norm.map_or(sum.clone(), |norm| norm.forward(sum, self.hooks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tolerance;
+
+    use super::*;
+
+    /// Scales and shifts every normalisation, as a method may.
+    struct Affine;
+
+    impl Hooks for Affine {
+        fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+            op.run(x) * 3.0 + 0.5
+        }
+    }
+
+    fn close(got: Tensor<3>, want: Tensor<3>) {
+        near(got, want, 1e-6);
+    }
+
+    fn near(got: Tensor<3>, want: Tensor<3>, bound: f32) {
+        got.into_data().assert_approx_eq::<f32>(&want.into_data(), Tolerance::absolute(bound));
+    }
+
+    #[test]
+    fn a_mean_square_is_normalised_and_its_scale_replaced() {
+        let device = Device::flex();
+        let site = Site::new("norm", "norm");
+        let (scale, other) = (Tensor::from_data([2.0, 1.0], &device), Tensor::from_data([-1.0, 4.0], &device));
+        let x = Tensor::<3>::from_data([[[3.0, 4.0], [0.0, 0.0]]], &device);
+        // The root of (9 + 16) / 2.
+        let root = 12.5f32.sqrt();
+        let normal = Tensor::<3>::from_data([[[3.0 / root, 4.0 / root], [0.0, 0.0]]], &device);
+        let op = || NormOp::rms(&site, scale.clone(), 1e-9);
+        let by = |scale: &Tensor<1>| normal.clone() * scale.clone().unsqueeze();
+        close(op().run(x.clone()), by(&scale));
+        // Its square has no place in half precision.
+        let half = op().run((x.clone() * 200.0).cast(DType::F16));
+        assert_eq!(half.dtype(), DType::F16);
+        near(half.cast(DType::F32), by(&scale), 2e-3);
+        let affine = Affine;
+        let within = || NormOp { inner: Some(&affine), ..op() };
+        close(within().run(x.clone()), by(&scale) * 3.0 + 0.5);
+        close(within().run_replaced(Some(other.clone()), None, x.clone()), by(&other) + 0.5);
+        close(op().run_replaced(Some(other.clone()), None, x.clone()), by(&other));
+        close(op().run_added(Some(other.clone()), None, x.clone()), by(&(scale.clone() + other.clone())));
+        close(within().run_added(Some(other.clone()), None, x), by(&scale) * 3.0 + 0.5 + by(&other));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{size, submodules, virtual_tokens};
 use crate::error::{Error, Result};
-use crate::site::{Site, Sites};
+use crate::site::{Attends, Site, Sites};
 
 /// What a configuration says of a prompt's sizes, held against the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Placement {
     pub submodules: usize,
     /// Width of an embedding.
     pub d_model: usize,
-    /// The model's layers and the heads of each, where all its attentions are of one stack.
+    /// Layers of the stack that takes the prompt and the heads of each, where it has attentions.
     pub attention: Option<[usize; 2]>,
 }
 
@@ -37,13 +37,16 @@ impl Placement {
             return Err(Error::config("peft_type", "the model has no input that takes a prompt; use another method"));
         };
         let submodules = submodules(given, other)?;
-        let heads = sites.attentions().next().map(|(_, [heads, _])| heads).filter(|_| submodules == 1);
+        let attention = [Attends::Encoder, Attends::Decoder].into_iter().find_map(|stack| {
+            let (_, [heads, _]) = sites.attentions(stack).next()?;
+            Some([sites.attentions(stack).count(), heads])
+        });
         Ok(Self {
             input: entry.site.clone(),
             tokens: virtual_tokens(tokens)?,
             submodules,
             d_model: size("token_dim", token_dim, d_model)?,
-            attention: heads.map(|heads| [sites.attentions().count(), heads]),
+            attention,
         })
     }
 
@@ -65,14 +68,13 @@ mod tests {
         let scope = Scope::root(&Device::flex(), |path| path.to_string());
         let of = |tokens, dim, given| Placement::new(&scope.sites(), tokens, dim, given, &Map::new());
         assert!(of(Some(3), None, None).unwrap_err().to_string().contains("no input"));
-        for name in ["encoder", "decoder"] {
+        for (name, attends) in [("encoder", Attends::Encoder), ("decoder", Attends::Decoder)] {
             scope.pp(name).site(SiteKind::Input { d_model: 8 });
-            scope.pp(name).pp("attention").site(SiteKind::Attention { n_heads: 2, d_head: 3 });
+            scope.pp(name).pp("attention").site(SiteKind::Attention { attends, n_heads: 2, d_head: 3 });
         }
         let place = of(Some(3), None, Some(2)).unwrap();
-        assert_eq!((place.input.path(), place.shape(), place.attention), ("encoder", [6, 8], None));
-        let place = of(Some(3), Some(8), None).unwrap();
-        assert_eq!((place.shape(), place.attention), ([3, 8], Some([2, 2])));
+        assert_eq!((place.input.path(), place.shape(), place.attention), ("encoder", [6, 8], Some([1, 2])));
+        assert_eq!(of(Some(3), Some(8), None).unwrap().shape(), [3, 8]);
         assert!(of(Some(3), Some(6), None).is_err() && of(None, None, None).is_err());
     }
 }

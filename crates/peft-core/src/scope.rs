@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use burn::prelude::Device;
 
-use crate::nn::{Embedding, LayerNorm, Linear};
+use crate::nn::{Embedding, LayerNorm, Linear, RmsNorm};
 use crate::site::{Site, SiteEntry, SiteKind, Sites};
 
 /// How a model's module paths relate to the names of the reference implementation: path to name.
@@ -70,6 +70,12 @@ impl Scope {
     pub fn layer_norm(&self, name: impl fmt::Display, d_model: usize, epsilon: f64) -> LayerNorm {
         let at = self.pp(name);
         LayerNorm::new(at.site(SiteKind::Norm { d_model, bias: true }), d_model, epsilon, at.device())
+    }
+
+    /// A normalisation by the root of the mean square in the field `name`.
+    pub fn rms_norm(&self, name: impl fmt::Display, d_model: usize, epsilon: f64) -> RmsNorm {
+        let at = self.pp(name);
+        RmsNorm::new(at.site(SiteKind::Norm { d_model, bias: false }), d_model, epsilon, at.device())
     }
 
     /// A table of anything but tokens in the field `name`.

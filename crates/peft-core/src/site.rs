@@ -88,6 +88,17 @@ pub enum Block {
     FeedForward,
 }
 
+/// Which sequences an attention is between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attends {
+    /// An encoder's text with itself: every position sees every other.
+    Encoder,
+    /// A decoder's text with itself: a position sees those before it.
+    Decoder,
+    /// A decoder's text with what an encoder made.
+    Cross,
+}
+
 /// What a site offers, with the sizes a method needs to allocate its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteKind {
@@ -127,6 +138,8 @@ pub enum SiteKind {
     },
     /// The keys and values of an attention.
     Attention {
+        /// Which sequences it is between.
+        attends: Attends,
         /// Number of heads.
         n_heads: usize,
         /// Width of one head.
@@ -178,10 +191,10 @@ impl Sites {
         })
     }
 
-    /// The attentions with their `[n_heads, d_head]`.
-    pub fn attentions(&self) -> impl Iterator<Item = (&SiteEntry, [usize; 2])> {
-        self.0.iter().filter_map(|entry| match entry.kind {
-            SiteKind::Attention { n_heads, d_head } => Some((entry, [n_heads, d_head])),
+    /// The attentions between these sequences with their `[n_heads, d_head]`.
+    pub fn attentions(&self, between: Attends) -> impl Iterator<Item = (&SiteEntry, [usize; 2])> {
+        self.0.iter().filter_map(move |entry| match entry.kind {
+            SiteKind::Attention { attends, n_heads, d_head } if attends == between => Some((entry, [n_heads, d_head])),
             _ => None,
         })
     }

@@ -1,7 +1,7 @@
 //! `PrefixTuningConfig`: the fields of the reference's `adapter_config.json`, with its names and defaults.
 
 use peft_core::config::{Schema, size, submodules, virtual_tokens};
-use peft_core::{Backbone, Error, Result};
+use peft_core::{Attends, Backbone, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -155,7 +155,7 @@ impl PrefixConfig {
 
     pub(crate) fn sizes<M: Backbone>(&self, backbone: &M) -> Result<Sizes> {
         self.validate()?;
-        let heads: Vec<[usize; 2]> = backbone.sites().attentions().map(|(_, heads)| heads).collect();
+        let heads: Vec<[usize; 2]> = backbone.sites().attentions(Attends::Encoder).map(|(_, heads)| heads).collect();
         let Some(&first) = heads.first() else {
             return Err(Error::config(
                 "peft_type",

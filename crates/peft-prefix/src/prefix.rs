@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::file::prompt_key;
-use peft_core::{Backbone, BatchRows, Hooks, KeyValue, Method, Result, Site, Spans, Stored};
+use peft_core::{Attends, Backbone, BatchRows, Hooks, KeyValue, Method, Result, Site, Spans, Stored};
 
 use crate::config::{PrefixConfig, Sizes};
 use crate::encoder::{Encoder, TABLE};
@@ -58,7 +58,7 @@ impl PrefixConfig {
             true => Encoder::projected(&sizes, self.init_weights, &backbone.device()),
             false => Encoder::table(&sizes, self.init_weights, &backbone.device()),
         };
-        let sites = backbone.sites().attentions().map(|(entry, _)| entry.site.clone());
+        let sites = backbone.sites().attentions(Attends::Encoder).map(|(entry, _)| entry.site.clone());
         let layers = sites.enumerate().map(|(layer, site)| (site, layer)).collect();
         Ok(Prefix { encoder, layout: Arc::new(Layout { layers, sizes }) })
     }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::tensors::{export, import, parameters};
-use peft_core::{Backbone, BatchRows, Hooks, Method, Site};
+use peft_core::{Attends, Backbone, BatchRows, Hooks, Method, Site};
 use peft_testing::{Case, HIDDEN, LAYERS, Mini, close, ids};
 use rstest::rstest;
 use serde_json::{Map, Value, json};
@@ -46,7 +46,7 @@ peft_testing::laws!(Prefix {
 });
 
 fn attentions(mini: &Mini) -> Vec<Site> {
-    mini.sites().attentions().map(|(entry, _)| entry.site.clone()).collect()
+    mini.sites().attentions(Attends::Encoder).map(|(entry, _)| entry.site.clone()).collect()
 }
 
 /// A table whose number at `[token, column]` is `100·token + column`.

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, softmax};
 use peft_core::nn::{Embedding, LayerNorm, Linear};
-use peft_core::{Backbone, BatchRows, Block, Hooks, Scope, Site, SiteKind, Sites, Spans, Sublayer};
+use peft_core::{Attends, Backbone, BatchRows, Block, Hooks, Scope, Site, SiteKind, Sites, Spans, Sublayer};
 
 /// Width of the hidden states.
 pub const HIDDEN: usize = 8;
@@ -66,7 +66,11 @@ impl Mini {
                 attention: End::new(&at.pp("attention"), HIDDEN, Block::Attention, i),
                 up: at.linear("up", HIDDEN, INNER, true),
                 output: End::new(&at.pp("output"), INNER, Block::FeedForward, i),
-                prefix: at.site(SiteKind::Attention { n_heads: HEADS, d_head: HIDDEN / HEADS }),
+                prefix: at.site(SiteKind::Attention {
+                    attends: Attends::Encoder,
+                    n_heads: HEADS,
+                    d_head: HIDDEN / HEADS,
+                }),
             }
         };
         let mini = Self {

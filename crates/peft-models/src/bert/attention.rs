@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
+use peft_core::{Attends, Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
 
 use super::config::BertConfig;
 use crate::mask::AttentionMask;
@@ -37,7 +37,7 @@ impl BertAttention {
             value: at.linear("value", h, h, true),
             dropout: Dropout::new(config.attention_probs_dropout_prob),
             n_heads,
-            site: at.site(SiteKind::Attention { n_heads, d_head: config.head_size() }),
+            site: at.site(SiteKind::Attention { attends: Attends::Encoder, n_heads, d_head: config.head_size() }),
         };
         let output = BertOutputBlock::new(h, Block::Attention, layer, config, &scope.pp("output"));
         Self { self_attention, output }
