@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activation;
 pub mod adapterhub;
 mod batch;
 pub mod bert;
@@ -8,9 +9,11 @@ mod error;
 mod load;
 mod mask;
 mod save;
+pub mod t5;
 mod task;
 
-pub use batch::Batch;
+pub use activation::Activation;
+pub use batch::{Batch, IGNORED, Seq2SeqBatch};
 pub use checkpoint::*;
 pub use error::{Error, Result};
 pub use load::*;

@@ -8,14 +8,21 @@ pub(crate) struct AttentionMask {
     rows: BatchRows,
     /// `[batch, seq]`, one where attention may look.
     visible: Tensor<2, Int>,
-    /// `[batch, 1, 1, prefix + seq]`, true where it may not, for the prefix it was last made for.
+    /// Whether a position sees those before it alone.
+    causal: bool,
+    /// `[batch, 1, 1 or seq, prefix + seq]`, true where it may not, for the prefix it was last made for.
     made: Option<(Spans, Tensor<4, Bool>)>,
 }
 
 impl AttentionMask {
     /// From `[batch, seq]`, one where a token is.
     pub(crate) fn new(visible: Tensor<2, Int>, rows: BatchRows) -> Self {
-        Self { rows, visible, made: None }
+        Self { rows, visible, causal: false, made: None }
+    }
+
+    /// The same of a text that is read from its beginning: no position sees those behind it.
+    pub(crate) fn causal(visible: Tensor<2, Int>, rows: BatchRows) -> Self {
+        Self { causal: true, ..Self::new(visible, rows) }
     }
 
     /// The rows it is the mask of.
@@ -40,11 +47,18 @@ impl AttentionMask {
     }
 
     fn make(&self, prefix: &Spans) -> Tensor<4, Bool> {
-        let [rows, _] = self.visible.dims();
+        let [rows, text] = self.visible.dims();
         let visible = match prefix.is_empty() {
             true => self.visible.clone(),
             false => Tensor::cat(vec![prefix.mask(rows, &self.visible.device()), self.visible.clone()], 1),
         };
-        visible.equal_scalar(0).unsqueeze_dims(&[1, 1])
+        let hidden = visible.equal_scalar(0).unsqueeze_dims::<4>(&[1, 1]);
+        if !self.causal {
+            return hidden;
+        }
+        let width = prefix.width() + text;
+        let behind = Tensor::<2, Bool>::tril_mask([text, width], prefix.width() as i64, &hidden.device());
+        let shape = [rows, 1, text, width];
+        hidden.expand(shape).bool_or(behind.unsqueeze::<4>().expand(shape))
     }
 }

@@ -6,7 +6,8 @@ use peft_core::nn::Linear;
 use peft_core::{Block, Hooks, Scope, Site};
 
 use super::attention::{BertAttention, BertOutputBlock};
-use super::config::{Activation, BertConfig};
+use super::config::BertConfig;
+use crate::activation::Activation;
 use crate::mask::AttentionMask;
 
 /// L layers.

@@ -5,9 +5,10 @@ use burn::prelude::*;
 use peft_core::nn::{LayerNorm, Linear};
 use peft_core::{Backbone, Hooks, Scope, Sites};
 
-use super::config::{Activation, BertConfig};
+use super::config::BertConfig;
 use super::model::BertModel;
 use super::names::to_reference;
+use crate::activation::Activation;
 use crate::batch::Batch;
 use crate::task::Scorer;
 

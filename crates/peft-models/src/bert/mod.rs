@@ -14,8 +14,9 @@ mod masked_lm;
 mod model;
 pub mod names;
 
+pub use crate::activation::Activation;
 pub use any::{AnyBert, BertHead};
-pub use config::{Activation, BertConfig};
+pub use config::BertConfig;
 pub use heads::{BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification};
 pub use masked_lm::BertForMaskedLm;
 pub use model::{BertModel, BertOutput};

@@ -1,0 +1,17 @@
+//! T5 (Raffel et al. 2019, arXiv:1910.10683), T5 1.1 with Flan-T5, and mT5, as Hugging Face Transformers computes them.
+//!
+//! An encoder reads a text and a decoder makes another of it. Both are pre-norm: a block reads what the normalisation
+//! makes of the hidden state, and is added to the state itself. Positions are known to attention alone, by a bias for
+//! each distance.
+
+mod attention;
+mod bias;
+mod config;
+mod feed_forward;
+mod load;
+mod model;
+pub mod names;
+mod stack;
+
+pub use config::T5Config;
+pub use model::{Encoded, T5ForConditionalGeneration};

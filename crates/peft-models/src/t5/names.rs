@@ -1,0 +1,63 @@
+//! The one table between T5's module paths and Hugging Face's names.
+//!
+//! There, the blocks of a layer are a list whose entries differ; here they are fields.
+
+/// The blocks: their stack and field here, their place in the list there and the name of what each holds.
+const BLOCKS: [(&str, &str, &str, &str); 5] = [
+    ("encoder", "attention", "0", "SelfAttention"),
+    ("encoder", "feed_forward", "1", "DenseReluDense"),
+    ("decoder", "attention", "0", "SelfAttention"),
+    ("decoder", "cross_attention", "1", "EncDecAttention"),
+    ("decoder", "feed_forward", "2", "DenseReluDense"),
+];
+
+/// The field of a block that is not its normalisation.
+const INNER: &str = "inner";
+
+/// What AdapterHub's checkpoints put before the names.
+pub const PREFIX: &str = "transformer.";
+
+/// The reference's name of the module at `path`: `encoder.block.0.attention.inner.q` is
+/// `encoder.block.0.layer.0.SelfAttention.q` there.
+pub fn to_reference(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').collect();
+    let [stack, "block", layer, block, rest @ ..] = &parts[..] else { return path.to_string() };
+    let Some((_, _, place, inner)) = BLOCKS.iter().find(|(of, field, ..)| of == stack && field == block) else {
+        return path.to_string();
+    };
+    let rest = rest.iter().map(|part| if *part == INNER { inner } else { part });
+    [stack, "block", layer, "layer", place].into_iter().chain(rest.copied()).collect::<Vec<_>>().join(".")
+}
+
+/// The module path of the reference's `name`: the inverse of [`to_reference`].
+pub fn from_reference(name: &str) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    let [stack, "block", layer, "layer", at, rest @ ..] = &parts[..] else { return name.to_string() };
+    let Some((_, field, _, inner)) = BLOCKS.iter().find(|(of, _, place, _)| of == stack && place == at) else {
+        return name.to_string();
+    };
+    let rest = rest.iter().map(|part| if part == inner { INNER } else { part });
+    [stack, "block", layer, field].into_iter().chain(rest).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_reads_both_ways() {
+        for (path, name) in [
+            ("shared", "shared"),
+            ("encoder.final_layer_norm", "encoder.final_layer_norm"),
+            ("encoder.block.3.attention", "encoder.block.3.layer.0"),
+            ("encoder.block.3.attention.layer_norm", "encoder.block.3.layer.0.layer_norm"),
+            ("encoder.block.3.feed_forward.inner.wo", "encoder.block.3.layer.1.DenseReluDense.wo"),
+            ("decoder.block.0.attention.inner.q", "decoder.block.0.layer.0.SelfAttention.q"),
+            ("decoder.block.0.cross_attention.inner.v", "decoder.block.0.layer.1.EncDecAttention.v"),
+            ("decoder.block.0.feed_forward.inner.wi_1", "decoder.block.0.layer.2.DenseReluDense.wi_1"),
+        ] {
+            assert_eq!(to_reference(path), name);
+            assert_eq!(from_reference(name), path);
+        }
+    }
+}

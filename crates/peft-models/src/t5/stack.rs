@@ -1,0 +1,118 @@
+//! A stack of layers: the encoder, or the decoder.
+
+use burn::module::Module;
+use burn::prelude::*;
+use peft_core::nn::RmsNorm;
+use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, Spans};
+
+use super::attention::{AttentionBlock, Reads};
+use super::bias::{Buckets, RelativeBias};
+use super::config::T5Config;
+use super::feed_forward::FeedForwardBlock;
+use crate::activation::Activation;
+use crate::mask::AttentionMask;
+
+/// Layers and the normalisation behind the last of them.
+#[derive(Module, Debug)]
+pub(super) struct T5Stack {
+    block: Vec<T5Block>,
+    final_layer_norm: RmsNorm,
+    dropout: Dropout,
+    #[module(skip)]
+    buckets: Buckets,
+    #[module(skip)]
+    input: Site,
+}
+
+/// One layer.
+#[derive(Module, Debug)]
+struct T5Block {
+    attention: AttentionBlock,
+    cross_attention: Option<AttentionBlock>,
+    feed_forward: FeedForwardBlock,
+}
+
+/// What a stack makes of a text.
+pub(super) struct Stacked {
+    /// `[batch, seq, d_model]`; `seq` counts virtual tokens.
+    pub(super) hidden: Tensor<3>,
+    /// One where a token is, virtual ones included, `[batch, seq]`.
+    pub(super) mask: Tensor<2, Int>,
+    /// Virtual tokens in front of the text, used or not.
+    pub(super) virtual_tokens: usize,
+}
+
+/// An encoder's output as a decoder reads it.
+pub(super) struct Memory<'a> {
+    pub(super) hidden: &'a Tensor<3>,
+    pub(super) mask: AttentionMask,
+}
+
+impl T5Stack {
+    /// A stack at `scope`, a decoder if `attends` says so.
+    pub(super) fn new(config: &T5Config, part: (Activation, bool), attends: Attends, scope: &Scope) -> Self {
+        let decoder = attends == Attends::Decoder;
+        let buckets = Buckets::new(config, !decoder);
+        let (first, layers) = match decoder {
+            true => (config.num_layers, config.decoder_layers()),
+            false => (0, config.num_layers),
+        };
+        let input = scope.site(SiteKind::Input { d_model: config.d_model });
+        let blocks = scope.pp("block");
+        let block = |i: usize| {
+            let (layer, at) = (first + i, blocks.pp(i));
+            let classes = (i == 0).then(|| buckets.count());
+            T5Block {
+                attention: AttentionBlock::new(config, attends, classes, layer, &at.pp("attention")),
+                cross_attention: decoder
+                    .then(|| AttentionBlock::new(config, Attends::Cross, None, layer, &at.pp("cross_attention"))),
+                feed_forward: FeedForwardBlock::new(config, part, layer, &at.pp("feed_forward")),
+            }
+        };
+        Self {
+            block: (0..layers).map(block).collect(),
+            final_layer_norm: scope.rms_norm("final_layer_norm", config.d_model, config.layer_norm_epsilon),
+            dropout: Dropout::new(config.dropout_rate),
+            buckets,
+            input,
+        }
+    }
+
+    /// Runs the layers on the embeddings of a text, `[batch, text, d_model]`. `mask` is one where a token is,
+    /// `[batch, text]`.
+    pub(super) fn forward(
+        &self,
+        embedded: Tensor<3>,
+        mask: Tensor<2, Int>,
+        rows: &BatchRows,
+        mut memory: Option<Memory<'_>>,
+        hooks: &dyn Hooks,
+    ) -> Stacked {
+        let [count, text, _] = embedded.dims();
+        let (mut hidden, mut mask, mut spans) = (embedded, mask, Spans::none());
+        if let Some(prompt) = hooks.prompt(&self.input, rows) {
+            hidden = Tensor::cat(vec![prompt.embeddings, hidden], 1);
+            mask = Tensor::cat(vec![prompt.spans.mask(count, &mask.device()), mask], 1);
+            spans = prompt.spans;
+        }
+        let mut visible = match memory {
+            Some(_) => AttentionMask::causal(mask.clone(), rows.clone()),
+            None => AttentionMask::new(mask.clone(), rows.clone()),
+        };
+        let virtual_tokens = spans.width();
+        let table = self.block.first().and_then(|block| block.attention.bias_table(hooks));
+        let mut bias = table.map(|table| RelativeBias::new(self.buckets, table, count, spans, text));
+        hidden = self.dropout.forward(hidden);
+        for block in &self.block {
+            let reads = Reads { memory: None, mask: &mut visible, bias: bias.as_mut() };
+            hidden = block.attention.forward(hidden, reads, hooks);
+            if let (Some(attention), Some(memory)) = (&block.cross_attention, &mut memory) {
+                let reads = Reads { memory: Some(memory.hidden), mask: &mut memory.mask, bias: None };
+                hidden = attention.forward(hidden, reads, hooks);
+            }
+            hidden = block.feed_forward.forward(hidden, hooks);
+        }
+        let hidden = self.dropout.forward(self.final_layer_norm.forward(hidden, hooks));
+        Stacked { hidden, mask, virtual_tokens }
+    }
+}
