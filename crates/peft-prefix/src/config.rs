@@ -16,7 +16,9 @@ pub struct PrefixConfig {
     pub num_virtual_tokens: Option<usize>,
     /// H: the width of a layer's keys, all heads together. `None`: the model's.
     pub token_dim: Option<usize>,
-    /// How many stacks take the prefix. This version computes 1 alone.
+    /// 2: the layout in which the reference stores the prefix of an encoder with a decoder: as many pairs of keys and
+    /// values as the encoder has layers, of which decoder layer l takes the one at 2l, counted around, so that half of
+    /// them are never used. 1: a pair for each layer that takes one. `None`: 2 for the task `SEQ_2_SEQ_LM`, else 1.
     pub num_transformer_submodules: Option<usize>,
     /// `None`: the model's.
     pub num_attention_heads: Option<usize>,
@@ -68,6 +70,10 @@ pub(crate) struct Sizes {
     pub(crate) heads: [usize; 2],
     /// h.
     pub(crate) hidden: usize,
+    /// Whose attentions take the prefix.
+    pub(crate) stack: Attends,
+    /// `num_transformer_submodules`.
+    pub(crate) submodules: usize,
 }
 
 impl Sizes {
@@ -79,6 +85,11 @@ impl Sizes {
     /// 2·L·H: keys and values of all layers.
     pub(crate) fn width(&self) -> usize {
         2 * self.layers * self.d_model()
+    }
+
+    /// Where the keys of a layer are: each pair at its place, or every other one, counted around.
+    pub(crate) fn slot(&self, layer: usize) -> usize {
+        2 * self.submodules * layer % (2 * self.layers)
     }
 }
 
@@ -128,12 +139,7 @@ impl PrefixConfig {
         if self.encoder_hidden_size == Some(0) {
             return Err(Error::config("encoder_hidden_size", "a width of 0 lets nothing through; use 1 or more"));
         }
-        if submodules(self.num_transformer_submodules, &self.other)? != 1 {
-            return Err(Error::config(
-                "num_transformer_submodules",
-                "a prefix for an encoder with a decoder is not supported by this version; use 1",
-            ));
-        }
+        submodules(self.num_transformer_submodules, &self.other)?;
         SCHEMA.check(&self.other)
     }
 
@@ -145,7 +151,7 @@ impl PrefixConfig {
         let sizes = self.sizes(backbone)?;
         Ok(Self {
             token_dim: Some(sizes.d_model()),
-            num_transformer_submodules: Some(1),
+            num_transformer_submodules: Some(sizes.submodules),
             num_attention_heads: Some(sizes.heads[0]),
             num_layers: Some(sizes.layers),
             encoder_hidden_size: Some(sizes.hidden),
@@ -155,7 +161,17 @@ impl PrefixConfig {
 
     pub(crate) fn sizes<M: Backbone>(&self, backbone: &M) -> Result<Sizes> {
         self.validate()?;
-        let heads: Vec<[usize; 2]> = backbone.sites().attentions(Attends::Encoder).map(|(_, heads)| heads).collect();
+        let of = |stack| backbone.sites().attentions(stack).map(|(_, heads)| heads).collect::<Vec<[usize; 2]>>();
+        let (encoder, decoder) = (of(Attends::Encoder), of(Attends::Decoder));
+        let submodules = submodules(self.num_transformer_submodules, &self.other)?;
+        if submodules == 2 && (encoder.is_empty() || decoder.is_empty()) {
+            return Err(Error::config(
+                "num_transformer_submodules",
+                "2 is for an encoder with a decoder, and the model has one of them; use 1",
+            ));
+        }
+        let layers = if submodules == 2 || decoder.is_empty() { encoder.len() } else { decoder.len() };
+        let (stack, heads) = if decoder.is_empty() { (Attends::Encoder, encoder) } else { (Attends::Decoder, decoder) };
         let Some(&first) = heads.first() else {
             return Err(Error::config(
                 "peft_type",
@@ -168,9 +184,11 @@ impl PrefixConfig {
         let d_model = size("token_dim", self.token_dim, first[0] * first[1])?;
         Ok(Sizes {
             tokens: virtual_tokens(self.num_virtual_tokens)?,
-            layers: size("num_layers", self.num_layers, heads.len())?,
+            layers: size("num_layers", self.num_layers, layers)?,
             heads: [size("num_attention_heads", self.num_attention_heads, first[0])?, first[1]],
             hidden: self.encoder_hidden_size.unwrap_or(d_model),
+            stack,
+            submodules,
         })
     }
 }

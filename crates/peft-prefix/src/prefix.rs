@@ -6,12 +6,13 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::file::prompt_key;
-use peft_core::{Attends, Backbone, BatchRows, Hooks, KeyValue, Method, Result, Site, Spans, Stored};
+use peft_core::{Backbone, BatchRows, Hooks, KeyValue, Method, Result, Site, Spans, Stored};
 
 use crate::config::{PrefixConfig, Sizes};
 use crate::encoder::{Encoder, TABLE};
 
-/// Prefix tuning: p keys and values in front of those of every attention.
+/// Prefix tuning: p keys and values in front of those of a text's attentions to itself: those of the decoder where there
+/// is one, else those of the encoder.
 #[derive(Module, Debug)]
 pub struct Prefix {
     encoder: Encoder,
@@ -22,16 +23,9 @@ pub struct Prefix {
 /// Which part of the prefix an attention takes, and its sizes.
 #[derive(Debug)]
 struct Layout {
-    /// The attentions by their place in the model's order.
-    layers: HashMap<Site, usize>,
+    /// The slot of each attention's keys; its values take the next. A slot is H columns of the prefix.
+    slots: HashMap<Site, usize>,
     sizes: Sizes,
-}
-
-impl Layout {
-    /// The slot of a layer's keys; its values take the next. A slot is H columns of the prefix.
-    fn slot(layer: usize) -> usize {
-        2 * layer
-    }
 }
 
 impl PrefixConfig {
@@ -58,9 +52,9 @@ impl PrefixConfig {
             true => Encoder::projected(&sizes, self.init_weights, &backbone.device()),
             false => Encoder::table(&sizes, self.init_weights, &backbone.device()),
         };
-        let sites = backbone.sites().attentions(Attends::Encoder).map(|(entry, _)| entry.site.clone());
-        let layers = sites.enumerate().map(|(layer, site)| (site, layer)).collect();
-        Ok(Prefix { encoder, layout: Arc::new(Layout { layers, sizes }) })
+        let sites = backbone.sites().attentions(sizes.stack).map(|(entry, _)| entry.site.clone());
+        let slots = sites.enumerate().map(|(layer, site)| (site, sizes.slot(layer))).collect();
+        Ok(Prefix { encoder, layout: Arc::new(Layout { slots, sizes }) })
     }
 }
 
@@ -73,14 +67,14 @@ impl Prefix {
 
 impl Hooks for Prefix {
     fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
-        match self.layout.layers.contains_key(at) {
+        match self.layout.slots.contains_key(at) {
             true => Spans::uniform(self.layout.sizes.tokens, rows.len()),
             false => Spans::none(),
         }
     }
 
     fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
-        let slot = Layout::slot(*self.layout.layers.get(at)?);
+        let slot = *self.layout.slots.get(at)?;
         let Sizes { tokens, heads: [n_heads, d_head], .. } = self.layout.sizes;
         let d_model = n_heads * d_head;
         let pair = self.encoder.columns(slot * d_model..(slot + 2) * d_model);
@@ -96,7 +90,7 @@ impl Method for Prefix {
     }
 
     fn sites(&self) -> Vec<Site> {
-        let mut sites: Vec<Site> = self.layout.layers.keys().cloned().collect();
+        let mut sites: Vec<Site> = self.layout.slots.keys().cloned().collect();
         sites.sort();
         sites
     }
