@@ -7,14 +7,12 @@ use burn::prelude::*;
 use peft::core::file::{AdapterFile, read_config};
 use peft::core::tensors::{Tensors, export, export_gradients, import};
 use peft::core::{Adapter, Fold, Frozen, Hooks, Identity, Method, merge};
-use peft::models::Scorer;
-use peft::models::bert::AnyBert;
 use peft::{AnyConfig, AnyMethod, Unsupported, load_adapter};
 use peft_trainer::losses;
 
 use super::Verdict;
 use super::deviation::{Report, largest};
-use super::fixture::{self, Fixture};
+use super::fixture::{self, Fixture, Subject};
 
 /// Bound on a gradient's deviation relative to its tensor's largest value.
 const GRADIENT: f64 = 1e-4;
@@ -27,10 +25,11 @@ const MADE: f64 = 1e-5;
 const LOSS: f64 = 1e-5;
 
 /// The backbone alone.
-pub(super) fn base(model: &Path, device: &Device) -> Result<Verdict> {
+pub(super) fn base<M: Subject>(model: &Path, device: &Device) -> Result<Verdict> {
     let io = Fixture::read(&model.join("base/io.safetensors"))?;
-    let bert = fixture::base(model, &device.clone().inner())?;
-    let logits = bert.scores(&io.batch(&device.clone().inner())?, &Identity);
+    let device = device.clone().inner();
+    let base = M::base(model, &device)?;
+    let logits = base.scores(&M::batch(&io, &device)?, &Identity);
     let mut report = Report::default();
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     loss(&mut report, &io, logits, None)?;
@@ -38,7 +37,7 @@ pub(super) fn base(model: &Path, device: &Device) -> Result<Verdict> {
 }
 
 /// The adapter in `model/name`.
-pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn adapter<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
     let folder = model.join(name);
     let config = match AnyConfig::from_json(read_config(&folder)?) {
         Ok(config) => config,
@@ -46,18 +45,18 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
         Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
     };
     let io = Fixture::read(&folder.join("io.safetensors"))?;
-    let bert = Frozen::new(fixture::base(model, device)?);
-    let (_, adapter) = load_adapter(&*bert, &folder)?;
-    let batch = io.batch(device)?;
+    let base = Frozen::new(M::base(model, device)?);
+    let (_, adapter) = load_adapter(&*base, &folder)?;
+    let batch = M::batch(&io, device)?;
     let mut report = Report::default();
 
-    let logits = bert.scores(&batch, &adapter);
+    let logits = base.scores(&batch, &adapter);
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     // What a file keeps of a trained encoder is what it makes: the encoder itself is held against its own gradients.
     let (trained, want) = match fixture::named_as_in(&adapter, io.stored("grad.")) {
         Ok(want) => (adapter.clone(), want),
         Err(_) => {
-            let trained = config.init(&*bert)?;
+            let trained = config.init(&*base)?;
             let params = fixture::named_as_in(&trained, io.stored("param."))?;
             let trained = import(trained, params)?;
             made(&mut report, &folder, &trained)?;
@@ -65,15 +64,15 @@ pub(super) fn adapter(model: &Path, name: &str, device: &Device) -> Result<Verdi
             (trained, want)
         }
     };
-    let logits = bert.scores(&batch, &trained);
+    let logits = base.scores(&batch, &trained);
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     let loss = loss(&mut report, &io, logits, trained.penalty())?;
     gradients(&mut report, &export_gradients(&trained, &loss.backward()), &want);
 
-    let forward = |hooks: &dyn Hooks| bert.scores(&batch, hooks).to_data();
+    let forward = |hooks: &dyn Hooks| base.scores(&batch, hooks).to_data();
     disabled(&mut report, &io, model, &forward)?;
-    merged(&mut report, &io, &bert, &adapter, &batch)?;
-    files(&mut report, &bert, &folder, &config, &adapter)?;
+    merged(&mut report, &io, &*base, &adapter, &batch)?;
+    files(&mut report, &*base, &folder, &config, &adapter)?;
     Ok(Verdict::Compared(report))
 }
 
@@ -141,19 +140,19 @@ fn disabled(report: &mut Report, io: &Fixture, model: &Path, forward: &dyn Fn(&d
 }
 
 /// Merged once, and merged again from the kept base, equals unmerged.
-fn merged(
+fn merged<M: Subject>(
     report: &mut Report,
     io: &Fixture,
-    bert: &AnyBert,
+    base: &M,
     adapter: &Adapter<AnyMethod>,
-    batch: &peft::models::Batch,
+    batch: &M::Batch,
 ) -> Result<()> {
     if adapter.refusal().is_some() {
         return Ok(());
     }
-    let unmerged = bert.scores(batch, adapter).to_data();
+    let unmerged = base.scores(batch, adapter).to_data();
     for _ in 0..2 {
-        let merged = merge(bert.clone(), adapter)?.scores(batch, &Identity).to_data();
+        let merged = merge(base.clone(), adapter)?.scores(batch, &Identity).to_data();
         report.logits("merged", &merged, &unmerged);
         if let Some(want) = io.get("out.logits_merged") {
             report.logits("merged", &merged, want);
@@ -163,9 +162,9 @@ fn merged(
 }
 
 /// Saving what was loaded gives the reference's tensors and fields, and loading that the same bytes again.
-fn files(
+fn files<M: Subject>(
     report: &mut Report,
-    bert: &AnyBert,
+    base: &M,
     folder: &Path,
     config: &AnyConfig,
     adapter: &Adapter<AnyMethod>,
@@ -187,7 +186,7 @@ fn files(
     }
     let there = tempfile::tempdir()?;
     ours.write(there.path())?;
-    let (config, adapter) = load_adapter(bert, there.path())?;
+    let (config, adapter) = load_adapter(base, there.path())?;
     let again = AdapterFile { config: config.to_json(), tensors: export(&adapter) };
     match again.config_bytes() == ours.config_bytes() && again.weight_bytes() == ours.weight_bytes() {
         true => report.exact("files"),

@@ -9,8 +9,9 @@ use burn::tensor::DType;
 use peft::core::Method;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::Tensors;
-use peft::models::Batch;
 use peft::models::bert::{AnyBert, BertConfig, BertHead};
+use peft::models::t5::T5ForConditionalGeneration;
+use peft::models::{Batch, Scorer, Seq2SeqBatch};
 use peft_trainer::metrics::Targets;
 
 /// The tensors of an `io.safetensors`.
@@ -35,17 +36,16 @@ impl Fixture {
         self.0.iter().filter_map(named).collect()
     }
 
-    /// The input batch.
-    pub(crate) fn batch(&self, device: &Device) -> Result<Batch> {
+    /// The tokens that are read, their mask and how many rows they are.
+    fn tokens(&self) -> Result<(Vec<i64>, Vec<i64>, usize)> {
         let ids = self.ints("in.input_ids")?;
-        let rows = self.need("in.input_ids")?.shape()[0];
-        let types = self.ints("in.token_type_ids").unwrap_or_else(|_| vec![0; ids.len()]);
         let mask = self.ints("in.attention_mask").unwrap_or_else(|_| vec![1; ids.len()]);
-        let batch = Batch::new(ids, types, mask, rows, device);
-        Ok(match self.ints("in.task_ids") {
-            Ok(tasks) => batch.with_tasks(tasks.into_iter().map(|task| task as usize).collect()),
-            Err(_) => batch,
-        })
+        Ok((ids, mask, self.need("in.input_ids")?.shape()[0]))
+    }
+
+    /// The task of each row, where there are several.
+    fn tasks(&self) -> Option<Vec<usize>> {
+        Some(self.ints("in.task_ids").ok()?.into_iter().map(|task| task as usize).collect())
     }
 
     /// What is right of scores `[rows, positions, outputs]`, by the labels' type and shape, as the reference infers it.
@@ -101,11 +101,53 @@ pub(crate) fn named_as_in<P: Method>(adapter: &P, tensors: Tensors) -> Result<Te
     tensors.into_iter().map(rename).collect()
 }
 
-/// The base model of a folder of fixtures, with the head that its configuration names.
-pub(crate) fn base(model: &Path, device: &Device) -> Result<AnyBert> {
-    let folder = model.join("base");
-    let head = BertHead::of(&BertConfig::from_folder(&folder)?).unwrap_or(BertHead::Sequence);
-    Ok(AnyBert::from_folder(&folder, head, None, device)?.module)
+/// A model that there are fixtures of.
+pub(crate) trait Subject: Scorer<<Self as Subject>::Batch> {
+    /// What it reads.
+    type Batch;
+
+    /// The base model of a folder of fixtures, with the head that its configuration names.
+    fn base(model: &Path, device: &Device) -> Result<Self>;
+
+    /// The inputs of a fixture.
+    fn batch(io: &Fixture, device: &Device) -> Result<Self::Batch>;
+}
+
+impl Subject for AnyBert {
+    type Batch = Batch;
+
+    fn base(model: &Path, device: &Device) -> Result<Self> {
+        let folder = model.join("base");
+        let head = BertHead::of(&BertConfig::from_folder(&folder)?).unwrap_or(BertHead::Sequence);
+        Ok(Self::from_folder(&folder, head, None, device)?.module)
+    }
+
+    fn batch(io: &Fixture, device: &Device) -> Result<Batch> {
+        let (ids, mask, rows) = io.tokens()?;
+        let types = io.ints("in.token_type_ids").unwrap_or_else(|_| vec![0; ids.len()]);
+        let batch = Batch::new(ids, types, mask, rows, device);
+        Ok(match io.tasks() {
+            Some(tasks) => batch.with_tasks(tasks),
+            None => batch,
+        })
+    }
+}
+
+impl Subject for T5ForConditionalGeneration {
+    type Batch = Seq2SeqBatch;
+
+    fn base(model: &Path, device: &Device) -> Result<Self> {
+        Ok(Self::from_folder(&model.join("base"), device)?.module)
+    }
+
+    fn batch(io: &Fixture, device: &Device) -> Result<Seq2SeqBatch> {
+        let (ids, mask, rows) = io.tokens()?;
+        let batch = Seq2SeqBatch::new(ids, mask, io.ints("in.labels")?, rows, device);
+        Ok(match io.tasks() {
+            Some(tasks) => batch.with_tasks(tasks),
+            None => batch,
+        })
+    }
 }
 
 #[cfg(test)]

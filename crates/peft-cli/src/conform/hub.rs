@@ -14,7 +14,7 @@ use peft::{file_of, load_adapter, read_adapter, to_hub};
 use super::Verdict;
 use super::case::{gradients, loss};
 use super::deviation::Report;
-use super::fixture::Fixture;
+use super::fixture::{Fixture, Subject};
 
 /// The adapter in `model/name`, or the fusion; where the folder has no inputs and outputs, its files alone.
 pub(super) fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
@@ -40,7 +40,7 @@ pub(super) fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdi
     let (_, adapter) = load_adapter(&*bert, &folder)?;
     if folder.join("io.safetensors").exists() {
         let io = Fixture::read(&folder.join("io.safetensors"))?;
-        let batch = io.batch(device)?;
+        let batch = AnyBert::batch(&io, device)?;
         let logits = bert.scores(&batch, &adapter);
         report.logits("logits", &logits.to_data(), io.need("out.logits")?);
         let loss = loss(&mut report, &io, logits, None)?;

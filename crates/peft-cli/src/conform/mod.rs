@@ -19,6 +19,9 @@ use burn::prelude::Device;
 
 use crate::terminal::say;
 use deviation::Report;
+use fixture::Subject;
+use peft::models::bert::AnyBert;
+use peft::models::t5::T5ForConditionalGeneration;
 
 /// What became of one fixture.
 pub(crate) enum Verdict {
@@ -106,15 +109,20 @@ fn fixtures(model: &Path) -> Result<Vec<String>> {
 fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
     let config: serde_json::Value = peft::models::read_json(&model.join("base/config.json"))?;
     let model_type = config["model_type"].as_str().unwrap_or("unnamed");
-    if model_type != "bert" {
-        return Ok(Verdict::Skipped(format!("the backbone `{model_type}` is not built yet")));
+    match model_type {
+        "bert" => compare_on::<AnyBert>(model, name, device),
+        "t5" | "mt5" => compare_on::<T5ForConditionalGeneration>(model, name, device),
+        other => Ok(Verdict::Skipped(format!("the backbone `{other}` is not built yet"))),
     }
+}
+
+fn compare_on<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
     match name {
-        "base" => case::base(model, device),
+        "base" => case::base::<M>(model, device),
         "multi_lora.safetensors" => rows::compare(model, device),
-        _ if name.starts_with("traj/") => trajectory::compare(model, &name["traj/".len()..], device),
+        _ if name.starts_with("traj/") => trajectory::compare::<M>(model, &name["traj/".len()..], device),
         _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
         _ if hub::is_one(&model.join(name)) => hub::compare(model, name, device),
-        _ => case::adapter(model, name, device),
+        _ => case::adapter::<M>(model, name, device),
     }
 }

@@ -8,10 +8,11 @@ use peft::core::tensors::import;
 use peft::core::{Adapter, Adapters, BASE, Identity, Method};
 use peft::lora::{Combination, Combine, Lora, LoraConfig, Part};
 use peft::models::Scorer;
+use peft::models::bert::AnyBert;
 
 use super::Verdict;
 use super::deviation::Report;
-use super::fixture::{self, Fixture};
+use super::fixture::{Fixture, Subject};
 
 /// The fixture does not say with what α its adapters were made; this one reproduces each of them.
 const ALPHA: f64 = 8.0;
@@ -32,8 +33,8 @@ const COMBINATIONS: [(&str, Combination); 7] = [
 pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
     let io = Fixture::read(&model.join("multi_lora.safetensors"))?;
     let device = device.clone().inner();
-    let bert = fixture::base(model, &device)?;
-    let batch = io.batch(&device)?;
+    let bert = AnyBert::base(model, &device)?;
+    let batch = AnyBert::batch(&io, &device)?;
     let mut adapters = Adapters::<Adapter<Lora>>::default();
     for name in ["a", "b", "c"] {
         let tensors = io.stored(&format!("adapter.{name}."));

@@ -9,14 +9,13 @@ use burn::prelude::*;
 use peft::core::file::read_config;
 use peft::core::tensors::{import, parameters};
 use peft::core::{Frozen, Method};
-use peft::models::Scorer;
 use peft::{AnyConfig, Unsupported};
 use peft_trainer::losses;
 use serde_json::{Map, Value};
 
 use super::Verdict;
 use super::deviation::Report;
-use super::fixture::{self, Fixture};
+use super::fixture::{self, Fixture, Subject};
 
 /// The settings all trajectories were made with: AdamW, constant rate, no clipping, the whole fixture as batch.
 const LEARNING_RATE: f64 = 1e-2;
@@ -27,7 +26,7 @@ const LOSSES: f64 = 1e-5;
 const WEIGHTS: f64 = 1e-4;
 
 /// The trajectory `model/traj/<method>.safetensors`; its configuration is that of the case of the same method.
-pub(super) fn compare(model: &Path, method: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn compare<M: Subject>(model: &Path, method: &str, device: &Device) -> Result<Verdict> {
     let case = [method.to_string(), format!("lora_{method}")].into_iter().find(|name| model.join(name).is_dir());
     let case = model.join(case.with_context(|| format!("no case `{method}` with the trajectory's configuration"))?);
     let fields = read_config(&case)?;
@@ -38,7 +37,7 @@ pub(super) fn compare(model: &Path, method: &str, device: &Device) -> Result<Ver
             Err(Unsupported::Method(kind)) => return Ok(Verdict::Skipped(format!("{kind} is not built yet"))),
             Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
         };
-        let made = steps(model, method, &case, &config, device)?;
+        let made = steps::<M>(model, method, &case, &config, device)?;
         if made.passed() {
             return Ok(Verdict::Compared(made));
         }
@@ -61,19 +60,19 @@ fn scaled(fields: &Map<String, Value>) -> Vec<Map<String, Value>> {
     all
 }
 
-fn steps(model: &Path, method: &str, case: &Path, config: &AnyConfig, device: &Device) -> Result<Report> {
+fn steps<M: Subject>(model: &Path, method: &str, case: &Path, config: &AnyConfig, device: &Device) -> Result<Report> {
     let io = Fixture::read(&case.join("io.safetensors"))?;
     let trajectory = Fixture::read(&model.join("traj").join(format!("{method}.safetensors")))?;
-    let bert = Frozen::new(fixture::base(model, device)?);
-    let adapter = config.init(&*bert)?;
+    let base = Frozen::new(M::base(model, device)?);
+    let adapter = config.init(&*base)?;
     let start = fixture::named_as_in(&adapter, trajectory.stored("init."))?;
     let mut adapter = import(adapter, start)?;
-    let batch = io.batch(device)?;
+    let batch = M::batch(&io, device)?;
     let mut optimizer = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY).with_epsilon(EPSILON).init();
     let want = trajectory.need("losses")?;
     let mut got = Vec::new();
     for _ in 0..want.shape()[0] {
-        let logits = bert.scores(&batch, &adapter);
+        let logits = base.scores(&batch, &adapter);
         let loss = losses(logits.clone(), &io.targets(logits.dims())?).mean();
         let loss = adapter.penalty().map_or(loss.clone(), |penalty| loss + penalty);
         got.push(loss.clone().into_scalar::<f32>());
