@@ -110,7 +110,7 @@ fn example(rest: &[String], root: &Path) -> Result<Plan, Usage> {
     if !root.join("examples/src/bin").join(format!("{name}.rs")).exists() {
         return Err(Usage::Example(Some(name.clone())));
     }
-    let line = Line::new("cargo run --release --package peft-examples --bin").args(&[name.clone()]);
+    let line = Line::new("cargo run --release --package peft-examples --bin").args(std::slice::from_ref(name));
     let line = if rest.is_empty() { line } else { line.args(&["--".to_string()]).args(rest) };
     Ok(Plan::Steps(vec![Step::Run { title: "example", line }]))
 }

@@ -124,13 +124,15 @@ impl Session {
         let base = bert.num_params();
         let trainee = Trainee::new(bert, adapter);
         let trained = trainee.num_params();
+        // A chosen part of the base is trained in place of it, anything else beside it.
+        let all = if matches!(config, AnyConfig::Selected(_)) { base } else { base + trained };
         note!(
             "{} on {}: training {} of {} parameters ({:.2} %), new: {}",
             describe(&config),
             shown(Path::new(self.options.model.as_deref().unwrap_or_default())),
             thousands(trained),
-            thousands(base + trained),
-            100.0 * trained as f64 / (base + trained) as f64,
+            thousands(all),
+            100.0 * trained as f64 / all as f64,
             if fresh.is_empty() { "nothing" } else { &fresh },
         );
         let interrupter = Interrupter::new();
@@ -148,7 +150,7 @@ impl Session {
         });
         progress.finish();
         let outcome = outcome.map_err(|error| folder.with_way_on(error.into()))?;
-        conclude(&folder, &outcome, trained, base + trained)
+        conclude(&folder, &outcome, trained, all)
     }
 
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
