@@ -11,6 +11,8 @@ use crate::site::{Attends, Site, Sites};
 pub struct Placement {
     /// The input that takes the prompt: the model's first.
     pub input: Site,
+    /// The decoder's input, where the table holds tokens for it too.
+    pub second: Option<Site>,
     /// How many virtual tokens stand there.
     pub tokens: usize,
     /// How often a table holds them: twice for an encoder with a decoder, whose encoder uses the first half alone.
@@ -33,7 +35,8 @@ impl Placement {
         given: Option<usize>,
         other: &Map<String, Value>,
     ) -> Result<Self> {
-        let Some((entry, d_model)) = sites.inputs().next() else {
+        let mut inputs = sites.inputs();
+        let Some((entry, d_model)) = inputs.next() else {
             return Err(Error::config("peft_type", "the model has no input that takes a prompt; use another method"));
         };
         let submodules = submodules(given, other)?;
@@ -43,6 +46,7 @@ impl Placement {
         });
         Ok(Self {
             input: entry.site.clone(),
+            second: inputs.next().filter(|_| submodules == 2).map(|(entry, _)| entry.site.clone()),
             tokens: virtual_tokens(tokens)?,
             submodules,
             d_model: size("token_dim", token_dim, d_model)?,
@@ -74,7 +78,9 @@ mod tests {
         }
         let place = of(Some(3), None, Some(2)).unwrap();
         assert_eq!((place.input.path(), place.shape(), place.attention), ("encoder", [6, 8], Some([1, 2])));
-        assert_eq!(of(Some(3), Some(8), None).unwrap().shape(), [3, 8]);
+        assert_eq!(place.second.as_ref().map(Site::path), Some("decoder"));
+        let place = of(Some(3), Some(8), None).unwrap();
+        assert_eq!((place.shape(), place.second), ([3, 8], None));
         assert!(of(Some(3), Some(6), None).is_err() && of(None, None, None).is_err());
     }
 }

@@ -164,13 +164,13 @@ impl MultitaskPrompt {
         self.cols.dims()[0]
     }
 
-    /// The virtual tokens of rows of these tasks, `[rows, p, d_model]`.
-    fn of_tasks(&self, tasks: Vec<i64>) -> Tensor<3> {
+    /// The virtual tokens of rows of these tasks, `[rows, p, d_model]`: the encoder's, or the decoder's behind them.
+    fn of_tasks(&self, tasks: Vec<i64>, decoder: bool) -> Tensor<3> {
         let count = tasks.len();
         let device = self.shared.device();
         let tasks = Tensor::<1, Int>::from_data(TensorData::new(tasks, [count]), &device);
-        // The table of an encoder with a decoder holds the decoder's tokens too, which nothing uses.
-        let used = |x: Tensor<3>| x.slice_dim(1, 0..self.place.tokens);
+        let first = if decoder { self.place.tokens } else { 0 };
+        let used = |x: Tensor<3>| x.slice_dim(1, first..first + self.place.tokens);
         let cols = used(self.cols.val().select(0, tasks.clone()));
         let rows = self.rows.val().select(0, tasks);
         used(self.shared.val().unsqueeze()) * cols.matmul(rows)
@@ -182,7 +182,9 @@ impl MultitaskPrompt {
 impl Hooks for MultitaskPrompt {
     fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         let tasks = || (0..rows.len()).map(|row| rows.task(row) as i64).collect();
-        (*at == self.place.input).then(|| Prompt::new(self.of_tasks(tasks()), self.pooling.at_text()))
+        let decoder = self.place.second.as_ref() == Some(at);
+        (decoder || *at == self.place.input)
+            .then(|| Prompt::new(self.of_tasks(tasks(), decoder), self.pooling.at_text()))
     }
 }
 
@@ -192,7 +194,7 @@ impl Method for MultitaskPrompt {
     }
 
     fn sites(&self) -> Vec<Site> {
-        vec![self.place.input.clone()]
+        [Some(self.place.input.clone()), self.place.second.clone()].into_iter().flatten().collect()
     }
 
     fn stored(&self) -> Vec<Stored> {

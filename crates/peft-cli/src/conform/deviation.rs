@@ -19,13 +19,19 @@ struct Entry {
 
 impl Report {
     /// Logits: within 1e-5·(1 + largest logit). What is said of a whole text stands at one position here, for which the
-    /// reference has no dimension.
+    /// reference has no dimension; and in front of a text to make, the reference scores virtual tokens too.
     pub(crate) fn logits(&mut self, what: &'static str, got: &TensorData, want: &TensorData) {
         let bound = 1e-5 * (1.0 + largest(want));
         match got.shape().to_vec()[..] {
             [rows, 1, outputs] if want.shape().to_vec() == [rows, outputs] => {
                 let got = TensorData::new(got.iter::<f32>().collect(), [rows, outputs]);
                 self.absolute(what, &got, want, bound, "");
+            }
+            [rows, positions, outputs] if matches!(want.shape().to_vec()[..], [_, more, _] if more > positions) => {
+                let all: Vec<f32> = want.iter().collect();
+                let row = all.len() / rows;
+                let text = all.chunks(row).flat_map(|row| &row[row.len() - positions * outputs..]).copied().collect();
+                self.absolute(what, got, &TensorData::new(text, [rows, positions, outputs]), bound, "");
             }
             _ => self.absolute(what, got, want, bound, ""),
         }
