@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::prelude::*;
 use burn::tensor::DType;
+use peft::adapterhub::HubModel;
 use peft::core::Method;
-use peft::core::file::read_safetensors;
+use peft::core::file::{AdapterFile, read_safetensors};
 use peft::core::tensors::Tensors;
 use peft::models::bert::{AnyBert, BertConfig, BertHead};
-use peft::models::t5::T5ForConditionalGeneration;
+use peft::models::t5::{T5Config, T5ForConditionalGeneration};
 use peft::models::{Batch, Scorer, Seq2SeqBatch};
 use peft_trainer::metrics::Targets;
 
@@ -109,6 +110,9 @@ pub(crate) trait Subject: Scorer<<Self as Subject>::Batch> {
     /// The base model of a folder of fixtures, with the head that its configuration names.
     fn base(model: &Path, device: &Device) -> Result<Self>;
 
+    /// The base model for AdapterHub's adapter `file`, and what its folders say of the model.
+    fn hub(model: &Path, file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)>;
+
     /// The inputs of a fixture.
     fn batch(io: &Fixture, device: &Device) -> Result<Self::Batch>;
 }
@@ -120,6 +124,14 @@ impl Subject for AnyBert {
         let folder = model.join("base");
         let head = BertHead::of(&BertConfig::from_folder(&folder)?).unwrap_or(BertHead::Sequence);
         Ok(Self::from_folder(&folder, head, None, device)?.module)
+    }
+
+    fn hub(model: &Path, file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)> {
+        let folder = model.join("base");
+        let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
+        let BertConfig { model_type, hidden_size, num_hidden_layers: layers, .. } = BertConfig::from_folder(&folder)?;
+        let base = Self::from_folder(&folder, BertHead::Sequence, Some(outputs), device)?.module;
+        Ok((base, HubModel { model_type, model_name: String::new(), hidden_size, layers }))
     }
 
     fn batch(io: &Fixture, device: &Device) -> Result<Batch> {
@@ -138,6 +150,13 @@ impl Subject for T5ForConditionalGeneration {
 
     fn base(model: &Path, device: &Device) -> Result<Self> {
         Ok(Self::from_folder(&model.join("base"), device)?.module)
+    }
+
+    fn hub(model: &Path, _file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)> {
+        let config = T5Config::from_folder(&model.join("base"))?;
+        let layers = config.num_layers + config.decoder_layers();
+        let T5Config { model_type, d_model: hidden_size, .. } = config;
+        Ok((Self::base(model, device)?, HubModel { model_type, model_name: String::new(), hidden_size, layers }))
     }
 
     fn batch(io: &Fixture, device: &Device) -> Result<Seq2SeqBatch> {

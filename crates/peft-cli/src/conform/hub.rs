@@ -7,8 +7,6 @@ use burn::prelude::*;
 use peft::adapterhub::{AdapterHubFolder, AdapterHubFusion, HubFile, HubModel};
 use peft::core::tensors::{Tensors, export_gradients};
 use peft::core::{Frozen, Identity};
-use peft::models::Scorer;
-use peft::models::bert::{AnyBert, BertConfig, BertHead};
 use peft::{file_of, load_adapter, read_adapter, to_hub};
 
 use super::Verdict;
@@ -17,7 +15,7 @@ use super::deviation::Report;
 use super::fixture::{Fixture, Subject};
 
 /// The adapter in `model/name`, or the fusion; where the folder has no inputs and outputs, its files alone.
-pub(super) fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn compare<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
     let folder = model.join(name);
     let mut report = Report::default();
     if folder.join("adapter_fusion_config.json").exists() {
@@ -34,31 +32,25 @@ pub(super) fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdi
     same_files(&mut report, &folder, there.path())?;
 
     let (config, file) = read_adapter(&folder)?;
-    let base = model.join("base");
-    let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
-    let bert = Frozen::new(AnyBert::from_folder(&base, BertHead::Sequence, Some(outputs), device)?.module);
-    let (_, adapter) = load_adapter(&*bert, &folder)?;
+    let (base, hub) = M::hub(model, &file, device)?;
+    let base = Frozen::new(base);
+    let (_, adapter) = load_adapter(&*base, &folder)?;
     if folder.join("io.safetensors").exists() {
         let io = Fixture::read(&folder.join("io.safetensors"))?;
-        let batch = AnyBert::batch(&io, device)?;
-        let logits = bert.scores(&batch, &adapter);
+        let batch = M::batch(&io, device)?;
+        let logits = base.scores(&batch, &adapter);
         report.logits("logits", &logits.to_data(), io.need("out.logits")?);
         let loss = loss(&mut report, &io, logits, None)?;
         let want = under_our_names(&theirs, io.stored("grad."))?;
         gradients(&mut report, &export_gradients(&adapter, &loss.backward()), &want);
         if let Some(want) = io.get("out.logits_disabled") {
-            report.logits("disabled", &bert.scores(&batch, &Identity).to_data(), want);
+            report.logits("disabled", &base.scores(&batch, &Identity).to_data(), want);
         }
     }
 
     // From the adapter in memory back to the folder it came from.
-    let shape = BertConfig::from_folder(&base)?;
-    let hub = HubModel {
-        model_type: shape.model_type,
-        model_name: theirs.adapter.wrapper.get("model_name").and_then(|n| n.as_str()).unwrap_or_default().to_string(),
-        hidden_size: shape.hidden_size,
-        layers: shape.num_hidden_layers,
-    };
+    let model_name = theirs.adapter.wrapper.get("model_name").and_then(|n| n.as_str()).unwrap_or_default().to_string();
+    let hub = HubModel { model_name, ..hub };
     let mut saved = file_of(&adapter, &config);
     saved.config.extend(file.config);
     let ours = to_hub(&theirs.adapter.name, &config, &saved, Some(hub))?;

@@ -122,7 +122,7 @@ fn compare_on<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<V
         "multi_lora.safetensors" => rows::compare(model, device),
         _ if name.starts_with("traj/") => trajectory::compare::<M>(model, &name["traj/".len()..], device),
         _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
-        _ if hub::is_one(&model.join(name)) => hub::compare(model, name, device),
+        _ if hub::is_one(&model.join(name)) => hub::compare::<M>(model, name, device),
         _ => case::adapter::<M>(model, name, device),
     }
 }

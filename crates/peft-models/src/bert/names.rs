@@ -2,7 +2,7 @@
 //!
 //! The two trees are the same but for `self`, which is no field name in Rust, and the capitals of `LayerNorm`.
 
-use crate::adapterhub::Roles;
+use crate::adapterhub::{HeadRoles, Roles};
 
 /// Path segments and the reference's names for them.
 const SEGMENTS: [(&str, &str); 2] = [("self_attention", "self"), ("layer_norm", "LayerNorm")];
@@ -21,9 +21,12 @@ pub const ROLES: Roles = Roles {
     intermediate: "intermediate.dense",
     output: "output.dense",
     not_output: Some("attention.output.dense"),
-    pooler: ("bert.pooler.dense", "pooler"),
-    classifier: "classifier",
-    answerer: "qa_outputs",
+    decoder: None,
+    head: HeadRoles::Classifier {
+        pooler: ("bert.pooler.dense", "pooler"),
+        classifier: "classifier",
+        answerer: "qa_outputs",
+    },
 };
 
 /// The reference's name of the module at `path`: `a.self_attention.query` is `a.self.query` there.

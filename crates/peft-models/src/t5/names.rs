@@ -2,6 +2,8 @@
 //!
 //! There, the blocks of a layer are a list whose entries differ; here they are fields.
 
+use crate::adapterhub::{HeadRoles, Roles};
+
 /// The blocks: their stack and field here, their place in the list there and the name of what each holds.
 const BLOCKS: [(&str, &str, &str, &str); 5] = [
     ("encoder", "attention", "0", "SelfAttention"),
@@ -16,6 +18,21 @@ const INNER: &str = "inner";
 
 /// What AdapterHub's checkpoints put before the names.
 pub const PREFIX: &str = "transformer.";
+
+/// The names behind AdapterHub's roles.
+pub const ROLES: Roles = Roles {
+    model_type: "t5",
+    class: "T5AdapterModel",
+    theirs: PREFIX,
+    ours: "",
+    layers: "block",
+    attention: [("q", "q"), ("k", "k"), ("v", "v")],
+    intermediate: "wi",
+    output: "wo",
+    not_output: None,
+    decoder: Some("decoder"),
+    head: HeadRoles::Words,
+};
 
 /// The reference's name of the module at `path`: `encoder.block.0.attention.inner.q` is
 /// `encoder.block.0.layer.0.SelfAttention.q` there.

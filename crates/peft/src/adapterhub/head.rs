@@ -7,7 +7,7 @@
 
 use peft_core::tensors::Tensors;
 use peft_core::{Error, Result};
-use peft_models::adapterhub::Roles;
+use peft_models::adapterhub::{HeadRoles, Roles};
 use serde_json::{Map, Value, json};
 
 use super::folder::HubFile;
@@ -86,18 +86,20 @@ pub(super) struct Saved {
 }
 
 pub(super) fn to_ours(head: &HubFile, roles: &Roles) -> Result<Saved> {
-    let (pooler, pooler_module) = roles.pooler;
+    let HeadRoles::Classifier { pooler: (pooler, pooler_module), classifier, answerer } = roles.head else {
+        return words(head);
+    };
     let (places, modules): (Vec<(String, &str)>, Vec<&str>) = match &head.config {
         // A head of the model's own class has the model's own names.
-        None => (vec![(roles.classifier.to_string(), roles.classifier)], vec![roles.classifier]),
+        None => (vec![(classifier.to_string(), classifier)], vec![classifier]),
         Some(config) => {
             let at = |index: usize| format!("heads.{}.{index}", head.name);
             match stands_on(config)? {
-                Below::Tokens(HubHead::Answers) => (vec![(at(FIRST), roles.answerer)], vec![roles.answerer]),
-                Below::Tokens(_) | Below::Pooler => (vec![(at(FIRST), roles.classifier)], vec![roles.classifier]),
+                Below::Tokens(HubHead::Answers) => (vec![(at(FIRST), answerer)], vec![answerer]),
+                Below::Tokens(_) | Below::Pooler => (vec![(at(FIRST), classifier)], vec![classifier]),
                 Below::First => {
-                    let places = vec![(at(FIRST), pooler), (at(SECOND), roles.classifier)];
-                    (places, vec![pooler_module, roles.classifier])
+                    let places = vec![(at(FIRST), pooler), (at(SECOND), classifier)];
+                    (places, vec![pooler_module, classifier])
                 }
             }
         }
@@ -114,6 +116,23 @@ pub(super) fn to_ours(head: &HubFile, roles: &Roles) -> Result<Saved> {
         tensors.insert(ours, data.clone());
     }
     Ok(Saved { tensors, modules: modules.into_iter().map(String::from).collect() })
+}
+
+/// A head that repeats the words' embeddings adds nothing to the model. One of a matrix alone does; others do not.
+fn words(head: &HubFile) -> Result<Saved> {
+    let config = head.config.as_ref().unwrap_or(&head.wrapper);
+    let refuse = |field: &str, reason: String| Err(Error::config(format!("head_config.json: {field}"), reason));
+    let kind = config.get("head_type").and_then(Value::as_str).unwrap_or_default();
+    if kind != "seq2seq_lm" {
+        return refuse("head_type", format!("`{kind}` has no counterpart on this model; seq2seq_lm has"));
+    }
+    if let Some(field) = ["bias", "layer_norm"].iter().find(|field| config.get(**field) == Some(&Value::Bool(true))) {
+        return refuse(field, "the model's own scores have none".to_string());
+    }
+    match config.get("layers").and_then(Value::as_u64) {
+        None | Some(1) => Ok(Saved { tensors: Tensors::new(), modules: Vec::new() }),
+        Some(layers) => refuse("layers", format!("{layers}, where the model's own scores are one linear map")),
+    }
 }
 
 /// What a head reads.
@@ -167,8 +186,9 @@ pub(super) fn from_ours(
     labels: &HubLabels,
     roles: &Roles,
 ) -> Result<Option<HubFile>> {
-    let pooler = if labels.kind.pools() { keys::take(tensors, roles.pooler.0) } else { None };
-    let module = if labels.kind == HubHead::Answers { roles.answerer } else { roles.classifier };
+    let HeadRoles::Classifier { pooler: (pooler, _), classifier, answerer } = roles.head else { return Ok(None) };
+    let pooler = if labels.kind.pools() { keys::take(tensors, pooler) } else { None };
+    let module = if labels.kind == HubHead::Answers { answerer } else { classifier };
     let Some([weight, bias]) = keys::take(tensors, module) else {
         return match pooler {
             Some(_) => {

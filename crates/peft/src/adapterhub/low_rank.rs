@@ -117,6 +117,11 @@ impl Fields {
         }
         names.extend(self.intermediate_lora.then(|| roles.intermediate.to_string()));
         names.extend(self.output_lora.then(|| roles.output.to_string()));
+        if roles.decoder.is_some() && !self.leave_out.is_empty() {
+            let reason =
+                "layers of an encoder with a decoder are counted as one list, which this version does not read";
+            return Err(Error::config("leave_out", reason));
+        }
         let not = roles.not_output.filter(|_| self.output_lora);
         let exclude = match (self.leave_out.is_empty(), not) {
             (true, None) => None,
@@ -143,9 +148,15 @@ struct Placement {
 impl Placement {
     /// Of the adapted `sites` of a model with `layers` layers.
     fn of(sites: &[&str], layers: usize, roles: &Roles) -> Result<Self> {
+        // How many layers of the whole are the decoder's is seen from the sites: none of them may be missing.
+        let count = |site: &str| layer_of(site, roles).map_or(0, |(layer, _)| layer + 1);
+        let in_decoder = |site: &str| roles.decoder.is_some_and(|stack| site.starts_with(&format!("{stack}.")));
+        let decoder = sites.iter().filter(|site| in_decoder(site)).map(|site| count(site)).max().unwrap_or_default();
         let mut by_layer: Vec<Vec<&'static str>> = vec![Vec::new(); layers];
         for site in sites {
-            let place = layer_of(site, roles).filter(|&(layer, _)| layer < layers);
+            let first = if in_decoder(site) { layers.saturating_sub(decoder) } else { 0 };
+            let place = layer_of(site, roles).map(|(layer, rest)| (first + layer, rest));
+            let place = place.filter(|&(layer, _)| layer < layers);
             let Some((layer, role)) = place.and_then(|(layer, rest)| Some((layer, role(rest, roles)?))) else {
                 let reason = format!("AdapterHub has no name for the adapted module `{site}`");
                 return Err(Error::config("target_modules", reason));
@@ -153,7 +164,15 @@ impl Placement {
             by_layer[layer].push(role);
         }
         let leave_out: Vec<usize> = (0..layers).filter(|&layer| by_layer[layer].is_empty()).collect();
-        by_layer.iter_mut().for_each(|roles| roles.sort_unstable());
+        if roles.decoder.is_some() && !leave_out.is_empty() {
+            let reason = "AdapterHub's layout with layers left out is not written for an encoder with a decoder";
+            return Err(Error::config("target_modules", reason));
+        }
+        for roles in &mut by_layer {
+            roles.sort_unstable();
+            // A decoder's layer has two attentions.
+            roles.dedup();
+        }
         by_layer.retain(|roles| !roles.is_empty());
         let Some(first) = by_layer.first().cloned() else {
             return Err(Error::config("target_modules", "no tensor of a layer is here; give those of the adapter"));

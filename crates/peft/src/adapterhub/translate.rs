@@ -24,7 +24,7 @@ pub struct HubModel {
     pub model_name: String,
     /// Width of the hidden state.
     pub hidden_size: usize,
-    /// Number of layers.
+    /// Number of layers, a decoder's after its encoder's.
     pub layers: usize,
 }
 
