@@ -10,9 +10,13 @@ pub const HEAD_NAMES: [&str; 2] = ["classifier", "score"];
 pub fn default_targets(method: &str, model_type: &str) -> Option<Targets> {
     let names: &[&str] = match (method, model_type) {
         ("LORA" | "ADALORA", "bert") => &["query", "value"],
+        ("LORA" | "ADALORA", "t5" | "mt5") => &["q", "v"],
         ("IA3", "bert") => &["key", "value", "output.dense"],
+        ("IA3", "t5") => &["k", "v", "wo"],
+        ("IA3", "mt5") => &["k", "v", "wi_1"],
         // The reference has no default here; these are all of a BERT's.
         ("LN_TUNING", "bert") => &["LayerNorm"],
+        ("LN_TUNING", "t5" | "mt5") => &["layer_norm", "final_layer_norm"],
         _ => return None,
     };
     Some(list(names))
@@ -21,7 +25,12 @@ pub fn default_targets(method: &str, model_type: &str) -> Option<Targets> {
 /// Those of [`default_targets`] whose input (IA)³ rescales: the reference's
 /// `TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING`.
 pub fn default_feedforward(model_type: &str) -> Option<Targets> {
-    (model_type == "bert").then(|| list(&["output.dense"]))
+    match model_type {
+        "bert" => Some(list(&["output.dense"])),
+        "t5" => Some(list(&["wo"])),
+        "mt5" => Some(list(&[])),
+        _ => None,
+    }
 }
 
 fn list(names: &[&str]) -> Targets {
