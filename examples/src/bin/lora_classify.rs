@@ -5,15 +5,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
 use peft::models::Loaded;
 use peft::prelude::*;
-use peft_data::{
-    BatchPlan, ColumnNames, Columns, Encoded, Encoder, Example, Examples, Label, ReadOptions, Table, Target,
-};
+use peft_data::{ColumnNames, Columns, Encoder, Example, Examples, ReadOptions, Table, Target};
+use peft_trainer::{Rows, losses, predict};
 
 const STEPS: usize = 40;
 
@@ -26,8 +23,8 @@ fn main() -> Result<()> {
     let examples = Examples::from_table(&table, &columns, Target::Single, None)?;
     let labels = examples.labels.clone().context("the file has a label column")?;
     let encoder = Encoder::from_folder(base, 64)?;
-    let texts = encoder.encode_all(&examples.rows)?;
-    println!("data      {} rows, {columns}, labels {}", examples.len(), labels.names().join(", "));
+    let rows = Rows::texts(&examples, Target::Single, labels.len(), &encoder)?;
+    println!("data      {} rows, {columns}, labels {}", rows.len(), labels.names().join(", "));
 
     // Whether gradients are kept is a property of the device.
     let device = Device::flex().autodiff();
@@ -36,22 +33,16 @@ fn main() -> Result<()> {
     println!("base      {} parameters; not in the file, so new: {}", bert.num_params(), fresh.join(", "));
 
     let lora = LoraConfig::new(8).with_alpha(16.0).with_dropout(0.1).with_target_modules(["query", "value"]);
-    let mut lora = lora.with_modules_to_save(["pooler", "classifier"]);
-    lora.other.insert("base_model_name_or_path".into(), base.to_string_lossy().into());
-    lora.other.insert("task_type".into(), "SEQ_CLS".into());
-    let config = AnyConfig::Lora(lora);
+    let mut config = AnyConfig::Lora(lora.with_modules_to_save(["pooler", "classifier"]));
+    config.record([("base_model_name_or_path", base.to_string_lossy().into()), ("task_type", "SEQ_CLS".into())]);
     let mut adapter = config.init(&bert)?;
     println!("adapter   {} parameters, fresh copies of pooler and classifier among them", adapter.num_params());
 
     let bert = Frozen::new(bert);
-    let loss = CrossEntropyLossConfig::new().init(&device);
     let mut optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
-    let lengths: Vec<usize> = texts.iter().map(Encoded::len).collect();
     let mut sum = 0.0;
-    for (step, rows) in (1..=STEPS).zip(BatchPlan::new(&lengths, 32)?.epoch(0, 0)) {
-        let batch = batch(rows.iter().map(|&row| &texts[row]), &encoder, &device);
-        let classes: Vec<i64> = rows.iter().map(|&row| class(&examples.rows[row])).collect();
-        let loss = loss.forward(bert.forward(&batch, &adapter), Tensor::from_data(classes.as_slice(), &device));
+    for (step, item) in (1..).zip(rows.sample(32, STEPS, 0, &device)?) {
+        let loss = losses(bert.forward(&item.batch, &adapter).unsqueeze_dim(1), &item.targets).mean();
         sum += loss.clone().into_scalar::<f32>();
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
         adapter = optimizer.step(2e-3, adapter, gradients);
@@ -65,27 +56,15 @@ fn main() -> Result<()> {
     println!("saved     {} ({:.2} MB)", folder.display(), size as f64 / 1e6);
 
     // As another program would: a plain device, the base anew, the adapter from its folder.
-    let device = Device::flex();
-    let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
+    let bert = BertForSequenceClassification::from_folder(base, Some(2), &Device::flex())?.module;
     let (_, adapter) = load_adapter(&bert, folder)?;
     let text = |text: &str| Example { text: text.into(), text_pair: None, label: None, line: 0 };
     let examples = [text("A warm and funny film."), text("Dull, long and badly acted.")];
-    let encoded = encoder.encode_all(&examples)?;
-    let probabilities = softmax(bert.forward(&batch(&encoded, &encoder, &device), &adapter), 1).into_data();
-    for (example, row) in examples.iter().zip(probabilities.as_slice::<f32>()?.chunks(2)) {
+    let texts = encoder.encode_all(&examples)?;
+    let probabilities = predict(&bert, &adapter, &texts, encoder.pad_id().unwrap_or(0), Target::Single, 32)?;
+    for (example, row) in examples.iter().zip(probabilities) {
         let best = usize::from(row[1] > row[0]);
         println!("{:<9} {:.3}  {}", labels.names()[best], row[best], example.text);
     }
     Ok(())
-}
-
-fn batch<'a>(rows: impl IntoIterator<Item = &'a Encoded>, encoder: &Encoder, device: &Device) -> Batch {
-    let rows: Vec<&Encoded> = rows.into_iter().collect();
-    let padded = peft_data::pad(&rows, encoder.pad_id().unwrap_or(0));
-    Batch::new(padded.ids, padded.type_ids, padded.mask, padded.rows, device)
-}
-
-fn class(example: &Example) -> i64 {
-    let Some(Label::Class(class)) = example.label else { unreachable!("a row of a single-label task has a class") };
-    class as i64
 }
