@@ -61,7 +61,7 @@ fn main() -> Result<()> {
         let mixed = bert.forward(&item.batch, &adapters.route(&names)?);
         for (row, name) in names.iter().enumerate() {
             let alone = bert.forward(&item.batch, &adapters.route(&[*name; 4])?);
-            let apart = (mixed.clone() - alone).slice([row..row + 1]).abs().max().into_scalar::<f32>();
+            let apart = (mixed.clone() - alone).slice_dim(0, row..row + 1).abs().max().into_scalar::<f32>();
             println!("row {row}     under {name:<8}  differs from a batch of its own by {apart:.1e}");
             ensure!(apart <= 1e-5, "a routed row differs from its own run");
         }
