@@ -58,7 +58,7 @@ fn main() -> Result<()> {
     let scores = capitals(&all, &encoder)?.label_scores(at(&masks, bert.forward(&questions, &adapter)))?;
     let (mut first, mut five) = (0, 0);
     for (row, (country, capital)) in test.iter().enumerate() {
-        let scores: Vec<f32> = scores.clone().slice([row..row + 1]).into_data().iter::<f32>().collect();
+        let scores: Vec<f32> = scores.clone().slice_dim(0, row..row + 1).into_data().iter::<f32>().collect();
         let mut best: Vec<usize> = (0..all.len()).collect();
         best.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let place = best.iter().position(|&i| i == row).context("one of all")? + 1;
