@@ -13,4 +13,5 @@ mod seam;
 mod selection;
 mod seventh_method;
 mod support;
+mod t5;
 mod virtual_tokens;

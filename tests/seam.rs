@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use burn::prelude::*;
 use peft::core::{
-    AddNormOp, BatchRows, EmbeddingOp, Hooks, KeyValue, LinearOp, NormOp, Prompt, Routed, Site, SiteKind, Spans,
-    Sublayer, param_ids,
+    AddNormOp, BatchRows, EmbeddingOp, Hooks, KeyValue, LinearOp, Naming, NormOp, Prompt, Routed, Site, SiteKind,
+    Spans, Sublayer, param_ids,
 };
 use peft::models::Scorer;
 use peft::models::bert::names::{from_reference, to_reference};
@@ -17,7 +17,7 @@ use crate::support::*;
 
 /// Notes every site a run calls at.
 #[derive(Default)]
-struct Notes(Mutex<BTreeSet<Site>>);
+pub(crate) struct Notes(Mutex<BTreeSet<Site>>);
 
 impl Notes {
     fn note(&self, site: &Site) {
@@ -58,7 +58,13 @@ impl Hooks for Notes {
     }
 }
 
-fn check<M: Backbone>(model: &M, run: impl FnOnce(&Notes)) {
+/// `to` and `from` are the model's names; a module for which `shared` holds runs on another's parameter.
+pub(crate) fn check<M: Backbone>(
+    model: &M,
+    [to, from]: [Naming; 2],
+    shared: impl Fn(&Site) -> bool,
+    run: impl FnOnce(&Notes),
+) {
     let notes = Notes::default();
     run(&notes);
     let met = notes.0.into_inner().unwrap();
@@ -69,10 +75,10 @@ fn check<M: Backbone>(model: &M, run: impl FnOnce(&Notes)) {
     let mut owners = BTreeSet::new();
     for entry in model.sites() {
         let path = entry.site.path();
-        assert_eq!(to_reference(path), entry.site.name());
-        assert_eq!(from_reference(entry.site.name()), path);
+        assert_eq!(to(path), entry.site.name());
+        assert_eq!(from(entry.site.name()), path);
         if matches!(entry.kind, SiteKind::Linear { .. } | SiteKind::Norm { .. } | SiteKind::Embedding { .. }) {
-            assert!(paths.contains(&format!("{path}.weight")), "no parameter at {path}");
+            assert_ne!(paths.contains(&format!("{path}.weight")), shared(&entry.site), "the parameter at {path}");
             owners.insert(path.to_string());
         }
     }
@@ -112,11 +118,15 @@ fn the_sum_and_the_normalisation_can_be_replaced_and_compose() {
     close(rows.narrow(0, 1, 1), base.narrow(0, 1, 1));
 }
 
+fn check_bert<M: Backbone>(model: &M, run: impl FnOnce(&Notes)) {
+    check(model, [to_reference, from_reference], |_| false, run);
+}
+
 #[test]
 fn a_classifier_meets_every_site_it_lists() {
     let device = Device::flex();
     let model = bert(&device);
-    check(&model, |notes| drop(model.forward(&batch(&device), notes)));
+    check_bert(&model, |notes| drop(model.forward(&batch(&device), notes)));
 }
 
 #[test]
@@ -124,7 +134,7 @@ fn a_masked_language_model_meets_every_site_it_lists() {
     let device = Device::flex();
     let config = BertConfig::from_folder(&fixture("base")).unwrap();
     let model = BertForMaskedLm::new(&config, &device);
-    check(&model, |notes| {
+    check_bert(&model, |notes| {
         let scores = model.forward(&batch(&device), notes);
         assert_eq!(scores.dims(), [2, 8, config.vocab_size]);
     });
@@ -136,7 +146,7 @@ fn the_heads_of_positions_meet_every_site_they_list() {
     let config = BertConfig::from_folder(&fixture("base")).unwrap();
     for (head, outputs) in [(BertHead::Token, 5), (BertHead::QuestionAnswering, 2)] {
         let model = AnyBert::new(&config, head, 5, &device);
-        check(&model, |notes| assert_eq!(model.scores(&batch(&device), notes).dims(), [2, 8, outputs]));
+        check_bert(&model, |notes| assert_eq!(model.scores(&batch(&device), notes).dims(), [2, 8, outputs]));
     }
 }
 

@@ -100,7 +100,8 @@ impl Seq2SeqBatch {
         let [rows, width] = self.labels.dims();
         let first = Tensor::full([rows, 1], start, &self.labels.device());
         let ids = match width {
-            0 | 1 => first.narrow(1, 0, width),
+            0 => self.labels.clone(),
+            1 => first,
             _ => Tensor::cat(vec![first, self.labels.clone().narrow(1, 0, width - 1)], 1),
         };
         ids.clone().mask_fill(ids.equal_scalar(IGNORED), pad)
