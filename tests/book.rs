@@ -25,7 +25,7 @@ fn the_books_code() {
     let report = adapters.report();
     let both = report.iter().find(|(site, _)| site.name() == "classifier").map(|(_, names)| names.join(", "));
     assert_eq!(both.as_deref(), Some("reviews, spam"));
-    let eight = Frozen::new(quantise(bert.clone(), &scheme(&device, Bits::Eight, Some(32))).unwrap());
+    let eight = Frozen::new(quantise(bert.clone(), &scheme(&device, Bits::Eight, Some(16))).unwrap());
     let reviews = adapters.get("reviews").unwrap();
     let apart = (eight.forward(&batch, reviews) - bert.forward(&batch, reviews)).abs().max().into_scalar::<f32>();
     assert!(apart > 0.0 && apart < 0.5, "{apart}");
