@@ -11,7 +11,7 @@ use peft::prelude::*;
 use peft_data::{ColumnNames, Columns, Encoder, Examples, ReadOptions, Table, Target};
 use peft_trainer::{Rows, evaluate, losses};
 
-const STEPS: usize = 100;
+const STEPS: usize = 50;
 
 fn main() -> Result<()> {
     let base = Path::new("assets/minilm-l3");
