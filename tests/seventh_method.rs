@@ -35,21 +35,14 @@ const SCHEMA: Schema = Schema {
     kind: "SSF",
     unsupported: r#"{"fan_in_fan_out": false}"#,
     inert: r#"{"base_model_name_or_path": null, "task_type": null}"#,
+    native: "{}",
 };
 
+peft_core::config_functions!(SsfConfig, SCHEMA);
+
 impl SsfConfig {
-    pub(crate) fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        SCHEMA.check(&config.other)?;
-        Ok(config)
-    }
-
-    pub(crate) fn to_json(&self) -> Map<String, Value> {
-        SCHEMA.write(self)
-    }
-
-    pub(crate) fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
+    pub(crate) fn validate(&self) -> Result<()> {
+        SCHEMA.check(&self.other)
     }
 }
 // ANCHOR_END: config

@@ -91,6 +91,7 @@ const SCHEMA: Schema = Schema {
         "init_weights_seed": null,
         "inv_adapter_reduction_factor": null
     }"#,
+    native: "{}",
 };
 
 /// Fields without a default in the reference.

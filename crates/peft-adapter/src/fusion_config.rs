@@ -42,7 +42,8 @@ pub struct FusionConfig {
 }
 
 /// A temperature would fall with every batch ever seen, evaluation included, and start anew where a file is loaded.
-const SCHEMA: Schema = Schema { kind: "ADAPTER_FUSION", unsupported: r#"{"temperature": false}"#, inert: "{}" };
+const SCHEMA: Schema =
+    Schema { kind: "ADAPTER_FUSION", unsupported: r#"{"temperature": false}"#, inert: "{}", native: "{}" };
 
 impl Default for FusionConfig {
     fn default() -> Self {

@@ -3,10 +3,13 @@
 //! A method's configuration is a struct of the fields it knows, under the reference's names, with a flattened map for
 //! the others. Beside those it knows there are fields that change what is computed and that it does not compute
 //! (refused unless they say "not used"), fields that are written for other readers and change nothing, and fields of
-//! writers newer than this (kept). [`Schema`] says which are which, once a method.
+//! writers newer than this (kept). [`Schema`] says which are which, once a method, and
+//! [`config_functions!`](crate::config_functions) gives the struct what all of them have.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -20,6 +23,45 @@ pub struct Schema {
     pub unsupported: &'static str,
     /// Fields that change nothing here, as a JSON object of what the reference writes.
     pub inert: &'static str,
+    /// Fields of the struct that the reference does not have, as a JSON object of the values at which they are left out
+    /// of a file, so that files of the reference stay as they are.
+    pub native: &'static str,
+}
+
+/// Gives a configuration the functions that all of them have: `with_modules_to_save`, `from_json`, `to_json` and
+/// `unknown_fields`. It is a struct with the fields `modules_to_save` and `other` and a function
+/// `validate(&self) -> Result<()>`; the second argument is its [`Schema`](crate::config::Schema).
+#[macro_export]
+macro_rules! config_functions {
+    ($config:ty, $schema:expr) => {
+        impl $config {
+            /// Sets the modules to train and save whole.
+            pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+                Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
+            }
+
+            /// Reads the fields of an `adapter_config.json`.
+            ///
+            /// # Errors
+            /// [`Error::Config`]($crate::Error::Config) naming a field of the wrong type or without meaning, one that
+            /// this version does not compute, or a `peft_type` that is another method's.
+            pub fn from_json(fields: ::serde_json::Map<String, ::serde_json::Value>) -> $crate::Result<Self> {
+                let config: Self = $schema.read(fields)?;
+                config.validate()?;
+                Ok(config)
+            }
+
+            /// All fields of an `adapter_config.json`, in the reference's form.
+            pub fn to_json(&self) -> ::serde_json::Map<String, ::serde_json::Value> {
+                $schema.write(self)
+            }
+
+            /// The names of fields this version does not know: of a newer writer, kept but without effect.
+            pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
+                $schema.unknown(&self.other)
+            }
+        }
+    };
 }
 
 impl Schema {
@@ -47,11 +89,17 @@ impl Schema {
         serde_json::from_value(Value::Object(fields)).map_err(|e| Error::config("adapter_config.json", e.to_string()))
     }
 
-    /// All fields of a file: those of `config`, and for those it does not set what the reference writes.
+    /// All fields of a file: those of `config`, and for those it does not set what the reference writes. Native fields
+    /// that say what the reference does are left out.
     pub fn write<T: Serialize>(&self, config: &T) -> Map<String, Value> {
         let mut fields = object(config);
         for (field, value) in [parse(self.unsupported), parse(self.inert)].into_iter().flatten() {
             fields.entry(field).or_insert(value);
+        }
+        for (field, value) in parse(self.native) {
+            if fields.get(&field) == Some(&value) {
+                fields.remove(&field);
+            }
         }
         fields.entry("peft_type").or_insert(self.kind.into());
         fields
@@ -83,9 +131,26 @@ impl Schema {
     }
 }
 
-/// A whole number as the reference writes it: without a point.
-pub fn number(value: f64) -> Value {
-    if value.fract() == 0.0 { (value as i64).into() } else { value.into() }
+/// A number as the reference writes it: without a point where it is whole. For `serialize_with`.
+///
+/// # Errors
+/// What the serialiser reports.
+pub fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 { serializer.serialize_i64(*value as i64) } else { serializer.serialize_f64(*value) }
+}
+
+/// [`number`] for the values of a map.
+///
+/// # Errors
+/// What the serialiser reports.
+pub fn numbers<S: Serializer>(values: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    struct Number(f64);
+    impl Serialize for Number {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            number(&self.0, serializer)
+        }
+    }
+    serializer.collect_map(values.iter().map(|(key, value)| (key, Number(*value))))
 }
 
 /// A size that a configuration may give and that the model has.

@@ -39,7 +39,10 @@ const SCHEMA: Schema = Schema {
         "revision": null,
         "task_type": null
     }"#,
+    native: "{}",
 };
+
+peft_core::config_functions!(Ia3Config, SCHEMA);
 
 impl Default for Ia3Config {
     fn default() -> Self {
@@ -69,29 +72,11 @@ impl Ia3Config {
         }
     }
 
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`Error::Config`](peft_core::Error::Config) naming a field of the wrong type, one that this version does not
-    /// compute, or a `peft_type` that is not (IA)³.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        SCHEMA.check(&config.other)?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        SCHEMA.write(self)
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
+    /// [`Error::Config`](peft_core::Error::Config) naming a field that this version does not compute.
+    pub fn validate(&self) -> Result<()> {
+        SCHEMA.check(&self.other)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use peft_core::config::{Schema, number};
+use peft_core::config::Schema;
 use peft_core::targets::{OneOrMany, Targets};
 use peft_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct LoraConfig {
     #[serde(rename = "r")]
     pub rank: usize,
     /// α: the update is scaled by α/r.
-    #[serde(rename = "lora_alpha")]
+    #[serde(rename = "lora_alpha", serialize_with = "peft_core::config::number")]
     pub alpha: f64,
     /// Dropout on the input of the low-rank path, in training.
     #[serde(rename = "lora_dropout")]
@@ -50,6 +50,7 @@ pub struct LoraConfig {
     /// Ranks that differ from `rank`, by module name or expression; the first match counts.
     pub rank_pattern: BTreeMap<String, usize>,
     /// Alphas that differ from `alpha`, likewise.
+    #[serde(serialize_with = "peft_core::config::numbers")]
     pub alpha_pattern: BTreeMap<String, f64>,
     /// Every other field of the file, kept as it is.
     #[serde(flatten)]
@@ -145,7 +146,10 @@ const SCHEMA: Schema = Schema {
         "revision": null,
         "task_type": null
     }"#,
+    native: "{}",
 };
+
+peft_core::config_functions!(LoraConfig, SCHEMA);
 
 impl LoraConfig {
     /// Rank `rank`, everything else at its default.
@@ -167,11 +171,6 @@ impl LoraConfig {
     pub fn with_target_modules<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         Self { target_modules: Some(Targets::List(names)), ..self }
-    }
-
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
     }
 
     /// Sets the biases of the base to train with the adapter.
@@ -205,32 +204,6 @@ impl LoraConfig {
     pub fn with_base_model(mut self, name: &str) -> Self {
         self.other.insert("base_model_name_or_path".into(), name.into());
         self
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a
-    /// `peft_type` that is not LoRA.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        let mut fields = SCHEMA.write(self);
-        // The reference's alpha is an integer unless it was given as a fraction.
-        fields.insert("lora_alpha".into(), number(self.alpha));
-        let alphas: Map<String, Value> = self.alpha_pattern.iter().map(|(k, v)| (k.clone(), number(*v))).collect();
-        fields.insert("alpha_pattern".into(), Value::Object(alphas));
-        fields
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.

@@ -57,7 +57,10 @@ const SCHEMA: Schema = Schema {
         "revision": null,
         "task_type": null
     }"#,
+    native: "{}",
 };
+
+peft_core::config_functions!(PrefixConfig, SCHEMA);
 
 /// The sizes of a prefix.
 #[derive(Clone, Copy, Debug)]
@@ -102,32 +105,6 @@ impl PrefixConfig {
     /// Trains the prefix through a projection of inner width `hidden`.
     pub fn with_projection(self, hidden: usize) -> Self {
         Self { prefix_projection: true, encoder_hidden_size: Some(hidden), ..self }
-    }
-
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a `peft_type`
-    /// that is not prefix tuning.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        SCHEMA.write(self)
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.

@@ -63,7 +63,10 @@ const SCHEMA: Schema = Schema {
         "task_type": null,
         "tokenizer_kwargs": null
     }"#,
+    native: r#"{"pooling": "first"}"#,
 };
+
+peft_core::config_functions!(PromptConfig, SCHEMA);
 
 impl PromptConfig {
     /// A prompt of `num_virtual_tokens` tokens, drawn at random, under which a model pools at its text's first position.
@@ -89,32 +92,6 @@ impl PromptConfig {
     /// Sets where the model pools.
     pub fn with_pooling(self, pooling: Pooling) -> Self {
         Self { pooling, ..self }
-    }
-
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a `peft_type`
-    /// that is not prompt tuning.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        without_pooling(SCHEMA.write(self), self.pooling)
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.
@@ -150,14 +127,6 @@ impl PromptConfig {
         let Self { num_virtual_tokens, token_dim, num_transformer_submodules, other, .. } = self;
         Placement::new(backbone.sites(), *num_virtual_tokens, *token_dim, *num_transformer_submodules, other)
     }
-}
-
-/// The fields without ours where the reference's behaviour is meant: its files stay as they are.
-pub(crate) fn without_pooling(mut fields: Map<String, Value>, pooling: Pooling) -> Map<String, Value> {
-    if !pooling.at_text() {
-        fields.remove("pooling");
-    }
-    fields
 }
 
 /// The reference refuses a file with one of the two missing.

@@ -5,7 +5,7 @@ use peft_core::{Backbone, Error, Placement, Pooling, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::{check_text, without_pooling};
+use crate::config::check_text;
 
 /// Configuration of multi-task prompt tuning (Wang et al. 2023, arXiv:2303.02861).
 ///
@@ -80,7 +80,10 @@ const SCHEMA: Schema = Schema {
         "task_type": null,
         "tokenizer_kwargs": null
     }"#,
+    native: r#"{"pooling": "first"}"#,
 };
+
+peft_core::config_functions!(MultitaskPromptConfig, SCHEMA);
 
 impl Default for MultitaskPromptConfig {
     fn default() -> Self {
@@ -125,32 +128,6 @@ impl MultitaskPromptConfig {
     /// Sets where the model pools.
     pub fn with_pooling(self, pooling: Pooling) -> Self {
         Self { pooling, ..self }
-    }
-
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a `peft_type`
-    /// that is not multi-task prompt tuning.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        without_pooling(SCHEMA.write(self), self.pooling)
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.

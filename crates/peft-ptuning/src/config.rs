@@ -67,7 +67,10 @@ const SCHEMA: Schema = Schema {
         "revision": null,
         "task_type": null
     }"#,
+    native: r#"{"pooling": "first", "slot_token_id": null}"#,
 };
+
+peft_core::config_functions!(PTuningConfig, SCHEMA);
 
 impl Default for PTuningConfig {
     fn default() -> Self {
@@ -120,40 +123,6 @@ impl PTuningConfig {
     /// Sets where the model pools.
     pub fn with_pooling(self, pooling: Pooling) -> Self {
         Self { pooling, ..self }
-    }
-
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a `peft_type`
-    /// that is not P-tuning.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        let mut fields = SCHEMA.write(self);
-        // The reference's files stay as they are.
-        if !self.pooling.at_text() {
-            fields.remove("pooling");
-        }
-        if self.slot_token_id.is_none() {
-            fields.remove("slot_token_id");
-        }
-        fields
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.

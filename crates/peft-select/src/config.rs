@@ -43,7 +43,8 @@ impl Kind {
     }
 
     fn schema(self) -> Schema {
-        Schema { kind: self.name(), unsupported: "{}", inert: if self == Self::LnTuning { LN_INERT } else { INERT } }
+        let inert = if self == Self::LnTuning { LN_INERT } else { INERT };
+        Schema { kind: self.name(), unsupported: "{}", inert, native: "{}" }
     }
 }
 

@@ -14,7 +14,7 @@ pub struct FishConfig {
     /// Which part of the numbers outside `modules_to_save` is trained: those of the greatest importance. 0.005 is the
     /// paper's; Liu et al. 2022 (T-Few) use 0.002 and 0.0002.
     pub keep_ratio: f64,
-    /// Batches to measure the importance on. Whoever holds the data heeds it.
+    /// Rows to measure the importance on. Whoever holds the data heeds it.
     pub num_samples: usize,
     /// Modules of the base that are trained and saved whole, such as a new head.
     pub modules_to_save: Option<Vec<String>>,
@@ -23,7 +23,9 @@ pub struct FishConfig {
     pub other: Map<String, Value>,
 }
 
-const SCHEMA: Schema = Schema { kind: FishConfig::KIND, unsupported: "{}", inert: INERT };
+const SCHEMA: Schema = Schema { kind: FishConfig::KIND, unsupported: "{}", inert: INERT, native: "{}" };
+
+peft_core::config_functions!(FishConfig, SCHEMA);
 
 impl Default for FishConfig {
     fn default() -> Self {
@@ -40,31 +42,6 @@ impl FishConfig {
         Self { keep_ratio, ..Self::default() }
     }
 
-    /// Sets the modules to train and save whole.
-    pub fn with_modules_to_save<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
-        Self { modules_to_save: Some(names.into_iter().map(Into::into).collect()), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type or without meaning, or another `peft_type`.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`.
-    pub fn to_json(&self) -> Map<String, Value> {
-        SCHEMA.write(self)
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
-    }
-
     /// Checks the values.
     ///
     /// # Errors
@@ -74,7 +51,7 @@ impl FishConfig {
             return Err(Error::config("keep_ratio", format!("{} is no part of a model in (0, 1]", self.keep_ratio)));
         }
         if self.num_samples == 0 {
-            return Err(Error::config("num_samples", "no importance is measured on 0 batches; use 1 or more"));
+            return Err(Error::config("num_samples", "no importance is measured on 0 rows; use 1 or more"));
         }
         Ok(())
     }

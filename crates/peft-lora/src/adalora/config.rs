@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use peft_core::config::{Schema, number};
+use peft_core::config::Schema;
 use peft_core::targets::{OneOrMany, Targets};
 use peft_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub struct AdaLoraConfig {
     /// Which triplets of each module are left, by the name of its `lora_E`: of an adapter that was resized.
     pub rank_pattern: Option<BTreeMap<String, Vec<bool>>>,
     /// α: the update is scaled by α/init_r.
-    #[serde(rename = "lora_alpha")]
+    #[serde(rename = "lora_alpha", serialize_with = "peft_core::config::number")]
     pub alpha: f64,
     /// Dropout on the input of the low-rank path, in training.
     #[serde(rename = "lora_dropout")]
@@ -127,7 +127,10 @@ const SCHEMA: Schema = Schema {
         "task_type": null,
         "use_rslora": false
     }"#,
+    native: "{}",
 };
+
+peft_core::config_functions!(AdaLoraConfig, SCHEMA);
 
 impl AdaLoraConfig {
     /// Ranks from `init_r` to `target_r` on average over `total_step` steps, everything else at its default.
@@ -149,29 +152,6 @@ impl AdaLoraConfig {
     pub fn with_target_modules<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         Self { target_modules: Some(Targets::List(names)), ..self }
-    }
-
-    /// Reads the fields of an `adapter_config.json`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming a field of the wrong type, one that this version does not compute, or a
-    /// `peft_type` that is not AdaLoRA.
-    pub fn from_json(fields: Map<String, Value>) -> Result<Self> {
-        let config: Self = SCHEMA.read(fields)?;
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// All fields of an `adapter_config.json`, in the reference's form.
-    pub fn to_json(&self) -> Map<String, Value> {
-        let mut fields = SCHEMA.write(self);
-        fields.insert("lora_alpha".into(), number(self.alpha));
-        fields
-    }
-
-    /// The names of fields this version does not know: of a newer writer, kept but without effect.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = &str> {
-        SCHEMA.unknown(&self.other)
     }
 
     /// Checks the values.

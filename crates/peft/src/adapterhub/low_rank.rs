@@ -261,7 +261,8 @@ pub(super) fn from_lora(
         false => config.alpha,
     };
     let place = Placement::of(&sites(tensors, Kind::Lora), layers, roles)?;
-    Ok(place.config(rank, number(alpha), config.dropout, "add", "lora"))
+    let alpha = number(&alpha, serde_json::value::Serializer).expect("a number is a value");
+    Ok(place.config(rank, alpha, config.dropout, "add", "lora"))
 }
 
 /// The inner `config` for an (IA)³ of ours with `tensors`, in a model with `layers` layers.
