@@ -4,7 +4,7 @@ use burn::prelude::*;
 use peft::core::{Attends, Hooks, Site};
 use peft::models::t5::names::{from_reference, to_reference};
 use peft::models::t5::{T5Config, T5ForConditionalGeneration};
-use peft::models::{IGNORED, Scorer, Seq2SeqBatch, named_tensors, save};
+use peft::models::{Batch, IGNORED, Scorer, named_tensors, save};
 use peft::prelude::*;
 use rstest::rstest;
 use serde_json::{Map, Value, json};
@@ -32,11 +32,15 @@ fn t5(more: Value, device: &Device) -> T5ForConditionalGeneration {
 }
 
 /// Three rows, the second padded on both sides.
-fn three(device: &Device) -> Seq2SeqBatch {
+fn three(device: &Device) -> Batch {
     let ids = vec![4, 9, 12, 30, 1, 7, 21, 1, 0, 0, 35, 2, 3, 18, 1];
     let mask = vec![1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1];
     let labels = vec![8, 3, 1, 11, 1, IGNORED, 2, 25, 1];
-    Seq2SeqBatch::new(ids, mask, labels, 3, device)
+    Batch::texts(ids, mask, 3, device).with_labels(labels)
+}
+
+fn decoder_ids(batch: &Batch, start: i64, pad: i64) -> Tensor<2, Int> {
+    batch.target.as_ref().unwrap().decoder_ids(start, pad)
 }
 
 #[rstest]
@@ -57,17 +61,18 @@ fn padding_and_the_labels_to_come_are_not_seen() {
     let device = Device::flex();
     let model = t5(json!({}), &device);
     let all = model.forward(&three(&device), &Identity);
-    let alone = Seq2SeqBatch::new(vec![7, 21, 1], vec![1; 3], vec![11, 1], 1, &device);
+    let alone = Batch::texts(vec![7, 21, 1], vec![1; 3], 1, &device).with_labels(vec![11, 1]);
     close(model.forward(&alone, &Identity), all.clone().narrow(0, 1, 1).narrow(1, 0, 2));
     let mut other = three(&device);
-    other.labels = other.labels.clone().slice_fill([0..3, 2..3], 39).slice_fill([0..3, 1..2], 38);
+    let target = other.target.as_mut().unwrap();
+    target.labels = target.labels.clone().slice_fill([0..3, 2..3], 39).slice_fill([0..3, 1..2], 38);
     let changed = model.forward(&other, &Identity);
     close(changed.clone().narrow(1, 0, 2), all.clone().narrow(1, 0, 2));
     far(changed.narrow(1, 2, 1), all.narrow(1, 2, 1));
-    let short = Seq2SeqBatch::new(vec![7, 21, 1], vec![1; 3], vec![1], 1, &device);
-    assert_eq!(short.decoder_ids(5, 6).into_data().iter::<i64>().collect::<Vec<_>>(), [5]);
+    let short = Batch::texts(vec![7, 21, 1], vec![1; 3], 1, &device).with_labels(vec![1]);
+    assert_eq!(decoder_ids(&short, 5, 6).into_data().iter::<i64>().collect::<Vec<_>>(), [5]);
     assert_eq!(
-        three(&device).decoder_ids(5, 6).into_data().iter::<i64>().collect::<Vec<_>>(),
+        decoder_ids(&three(&device), 5, 6).into_data().iter::<i64>().collect::<Vec<_>>(),
         [5, 8, 3, 5, 11, 1, 5, 2, 25]
     );
 }

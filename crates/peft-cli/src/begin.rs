@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use peft::core::{Adapter, Backbone};
-use peft::models::Scorer;
-use peft::models::bert::AnyBert;
+use peft::models::{AnyModel, Scorer};
 use peft::prompt::PromptInit;
 use peft::select::{FishConfig, Importance, SelectConfig};
 use peft::{AnyConfig, AnyMethod, load_adapter};
@@ -22,7 +21,7 @@ const MEASURED_ROWS: usize = 16;
 
 /// What beginning may need beside the configuration.
 pub(crate) struct Start<'a> {
-    pub(crate) bert: &'a AnyBert,
+    pub(crate) model: &'a AnyModel,
     pub(crate) encoder: &'a Encoder,
     pub(crate) rows: &'a Rows,
     pub(crate) settings: &'a Settings,
@@ -36,9 +35,9 @@ pub(crate) struct Start<'a> {
 /// A size that is not the model's.
 pub(crate) fn complete(config: AnyConfig, start: &Start<'_>) -> Result<AnyConfig> {
     Ok(match config {
-        AnyConfig::Prefix(config) => AnyConfig::Prefix(config.resolve(start.bert)?),
-        AnyConfig::Prompt(config) => AnyConfig::Prompt(config.resolve(start.bert)?),
-        AnyConfig::PTuning(config) => AnyConfig::PTuning(config.resolve(start.bert)?),
+        AnyConfig::Prefix(config) => AnyConfig::Prefix(config.resolve(start.model)?),
+        AnyConfig::Prompt(config) => AnyConfig::Prompt(config.resolve(start.model)?),
+        AnyConfig::PTuning(config) => AnyConfig::PTuning(config.resolve(start.model)?),
         // The budget is spent over the middle of the run: ranks fall after a tenth of it and stand for the last third.
         AnyConfig::AdaLora(mut config) => {
             let total = total_steps(start.rows, start.settings)?;
@@ -58,15 +57,15 @@ pub(crate) fn begin(config: &AnyConfig, start: &Start<'_>) -> Result<Adapter<Any
     match config {
         AnyConfig::Prompt(prompt) if prompt.prompt_tuning_init == PromptInit::Text => {
             let text = prompt.prompt_tuning_init_text.clone().unwrap_or_default();
-            let method = prompt.init_with_text_ids(start.bert, &ids_of(start.encoder, text)?)?;
-            Ok(config.with_saved(AnyMethod::Prompt(method), start.bert)?)
+            let method = prompt.init_with_text_ids(start.model, &ids_of(start.encoder, text)?)?;
+            Ok(config.with_saved(AnyMethod::Prompt(method), start.model)?)
         }
         AnyConfig::Fish(fish) => match newest(start.run)? {
             // The mask is what the run began with; measured again it might be another.
-            Some(checkpoint) => Ok(load_adapter(start.bert, &checkpoint)?.1),
-            None => Ok(config.with_saved(AnyMethod::Fish(measured(fish, start)?), start.bert)?),
+            Some(checkpoint) => Ok(load_adapter(start.model, &checkpoint)?.1),
+            None => Ok(config.with_saved(AnyMethod::Fish(measured(fish, start)?), start.model)?),
         },
-        config => Ok(config.init(start.bert)?),
+        config => Ok(config.init(start.model)?),
     }
 }
 
@@ -85,14 +84,14 @@ fn newest(run: Option<&Path>) -> Result<Option<std::path::PathBuf>> {
 
 /// The mask of the numbers that the training rows say matter most.
 fn measured(config: &FishConfig, start: &Start<'_>) -> Result<peft::select::FishMask> {
-    let Start { bert, rows, settings, .. } = *start;
-    let copies = SelectConfig::full().init(bert)?;
+    let Start { model, rows, settings, .. } = *start;
+    let copies = SelectConfig::full().init(model)?;
     let mut importance = Importance::of(&copies);
     let batches = config.num_samples.div_ceil(MEASURED_ROWS);
     note!("measuring importance on {} rows", rows.len().min(batches * MEASURED_ROWS));
-    for item in rows.sample(MEASURED_ROWS, batches, settings.seed, &bert.device())? {
-        let loss = losses(bert.scores(&item.batch, &copies), &item.targets).mean();
+    for item in rows.sample(MEASURED_ROWS, batches, settings.seed, &model.device())? {
+        let loss = losses(model.scores(&item.batch, &copies), &item.targets).mean();
         importance.add(&copies, &loss.backward());
     }
-    Ok(config.init_with(bert, &importance)?)
+    Ok(config.init_with(model, &importance)?)
 }

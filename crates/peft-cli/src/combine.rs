@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use burn::prelude::*;
 use peft::core::Adapter;
 use peft::lora::{Combination, Combine, Lora, LoraConfig, MajoritySign, Part};
-use peft::models::bert::AnyBert;
+use peft::models::AnyModel;
 use peft::{AnyConfig, AnyMethod, load_adapter, save_adapter};
 
 use crate::cli::CombineArgs;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     device.seed(args.seed);
     // The first brings the base and the head: parts that were trained apart cannot share one.
     let first = Scorer::load(&args.adapter[0], args.model.as_deref(), device)?;
-    let loaded = args.adapter.iter().map(|folder| lora(&first.bert, folder)).collect::<Result<Vec<_>>>()?;
+    let loaded = args.adapter.iter().map(|folder| lora(&first.model, folder)).collect::<Result<Vec<_>>>()?;
     let parts: Vec<Part<'_>> =
         loaded.iter().zip(&weights).map(|((config, lora), &weight)| Part { config, lora, weight }).collect();
     let (config, combined) = combine(args)?.run(&parts)?;
@@ -51,8 +51,8 @@ pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     say!("adapter: {} (with the head of {})", args.output.display(), args.adapter[0].display())
 }
 
-fn lora(bert: &AnyBert, folder: &std::path::Path) -> Result<(LoraConfig, Lora)> {
-    match load_adapter(bert, folder).with_context(|| folder.display().to_string())? {
+fn lora(model: &AnyModel, folder: &std::path::Path) -> Result<(LoraConfig, Lora)> {
+    match load_adapter(model, folder).with_context(|| folder.display().to_string())? {
         (AnyConfig::Lora(config), Adapter { method: AnyMethod::Lora(lora), .. }) => Ok((config, lora)),
         (config, _) => bail!("{}: {} has no weighted sum; only LoRA adapters combine", folder.display(), config.kind()),
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use peft::adapterhub::HubModel;
 use peft::core::file::AdapterFile;
-use peft::models::bert::BertConfig;
+use peft::models::ModelConfig;
 use peft::{AnyConfig, read_adapter, to_hub};
 use serde_json::{Map, Value, json};
 
@@ -62,11 +62,11 @@ fn model(args: &ConvertArgs, file: &AdapterFile) -> Result<HubModel> {
     let name = args.model.as_deref().or(named).with_context(|| {
         format!("{}: does not say what model it was trained on; name it with --model", args.adapter.display())
     })?;
-    let config = BertConfig::from_folder(&hub::resolve(name, None, &[])?)?;
+    let config = ModelConfig::from_folder(&hub::resolve(name, None, &[])?)?;
     Ok(HubModel {
-        model_type: config.model_type,
+        model_type: config.model_type().to_string(),
         model_name: name.to_string(),
-        hidden_size: config.hidden_size,
-        layers: config.num_hidden_layers,
+        hidden_size: config.hidden_size(),
+        layers: config.layers(),
     })
 }

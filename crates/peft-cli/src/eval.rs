@@ -19,7 +19,7 @@ pub(crate) fn run(args: EvalArgs, device: &Device) -> Result<()> {
     let answers = scorer.options.answers(data.has_impossible());
     let stride = scorer.options.doc_stride(scorer.encoder.max_length());
     let rows = data.into_rows(answers, stride, &scorer.encoder)?;
-    let measured = evaluate(&*scorer.bert, &scorer.adapter, rows, args.scorer.batch_size)?;
+    let measured = evaluate(&*scorer.model, &scorer.adapter, rows, args.scorer.batch_size)?;
     if args.json { say!("{}", object(measured)) } else { table(&measured, scorer.task) }
 }
 

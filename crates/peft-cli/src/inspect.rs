@@ -10,8 +10,7 @@ use peft::core::file::{AdapterFile, CONFIG as ADAPTER_CONFIG};
 use peft::core::targets::{ALL_LINEAR, Targets};
 use peft::core::{Adapter, Backbone, SiteKind};
 use peft::lora::LoraConfig;
-use peft::models::Checkpoint;
-use peft::models::bert::{AnyBert, BertConfig, BertForSequenceClassification};
+use peft::models::{AnyModel, Checkpoint, Head, ModelConfig};
 use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets, read_adapter};
 
 use crate::cli::InspectArgs;
@@ -33,24 +32,17 @@ pub(crate) fn run(args: &InspectArgs, device: &Device) -> Result<()> {
 /// A base model, from its configuration alone where there are no weights.
 fn model(args: &InspectArgs, device: &Device) -> Result<()> {
     let folder = hub::resolve(&args.path, None, &[])?;
-    let config = BertConfig::from_folder(&folder)?;
-    say!("model      {} ({})", args.path, config.model_type)?;
-    say!(
-        "shape      {} layers, hidden {}, {} heads, feed-forward {}, vocabulary {}, positions {}",
-        config.num_hidden_layers,
-        config.hidden_size,
-        config.num_attention_heads,
-        config.intermediate_size,
-        thousands(config.vocab_size),
-        config.max_position_embeddings,
-    )?;
-    let mut fresh = vec!["classifier".to_string()];
+    let config = ModelConfig::from_folder(&folder)?;
+    say!("model      {} ({})", args.path, config.model_type())?;
+    say!("shape      {}", shape(&config))?;
+    let head = if config.makes_text() { Head::Text } else { Head::Sequence };
+    let mut fresh: Vec<String> = head.module().into_iter().map(str::to_string).collect();
     match Checkpoint::open(&folder) {
         Ok(checkpoint) => {
             let held: Vec<String> =
                 checkpoint.parameters().iter().map(|(dtype, n)| format!("{} {dtype:?}", thousands(*n))).collect();
             say!("weights    {} tensors, parameters: {}", checkpoint.keys().count(), held.join(", "))?;
-            if !checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight")) {
+            if head == Head::Sequence && !checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight")) {
                 fresh.push("pooler".to_string());
             }
             if args.all {
@@ -63,34 +55,30 @@ fn model(args: &InspectArgs, device: &Device) -> Result<()> {
         Err(error) => say!("weights    none ({error})")?,
     }
     // Built without values: a skeleton costs no memory.
-    let bert = BertForSequenceClassification::new(&config, args.labels, device);
-    say!("sites      {}", sites(&bert))?;
+    let model = AnyModel::new(&config, head, args.labels, device)?;
+    say!("parameters {}", thousands(model.num_params()))?;
+    say!("sites      {}", sites(&model))?;
     if args.all {
-        for entry in bert.sites() {
+        for entry in model.sites() {
             say!("           {} {:?}", entry.site.name(), entry.kind)?;
         }
     }
     if let Some(rank) = args.rank {
-        trainable(&bert, rank, args.target_modules.as_deref(), fresh)?;
+        trainable(&model, config.model_type(), rank, args.target_modules.as_deref(), fresh)?;
     }
     Ok(())
 }
 
 /// What LoRA of this rank would train, with the modules that the checkpoint does not have.
-fn trainable(
-    bert: &BertForSequenceClassification,
-    rank: usize,
-    targets: Option<&str>,
-    save: Vec<String>,
-) -> Result<()> {
+fn trainable(model: &AnyModel, model_type: &str, rank: usize, targets: Option<&str>, save: Vec<String>) -> Result<()> {
     let targets = match targets {
         Some(all) if all.eq_ignore_ascii_case(ALL_LINEAR) => Some(Targets::Pattern(all.to_string())),
         Some(names) => Some(Targets::List(names.split(',').map(str::to_string).collect())),
-        None => default_targets("LORA", "bert"),
+        None => default_targets("LORA", model_type),
     };
     let lora = LoraConfig { target_modules: targets, modules_to_save: Some(save.clone()), ..LoraConfig::new(rank) };
-    let adapter = Adapter::new(lora.init(bert)?, bert, &save, &HEAD_NAMES)?;
-    share(adapter.num_params(), bert.num_params())
+    let adapter = Adapter::new(lora.init(model)?, model, &save, &HEAD_NAMES)?;
+    share(adapter.num_params(), model.num_params())
 }
 
 /// An adapter or a run: from its files alone, without the base.
@@ -149,10 +137,10 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     }
     // The share needs the base's size; its configuration is enough.
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
-        let config = BertConfig::from_folder(&base).context("the base's configuration")?;
+        let config = ModelConfig::from_folder(&base).context("the base's configuration")?;
         let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
         let head = Task::of(&file.config, Some(outputs)).head();
-        share(parameters, Module::num_params(&AnyBert::new(&config, head, outputs, device)))?;
+        share(parameters, AnyModel::new(&config, head, outputs, device)?.num_params())?;
     }
     Ok(())
 }
@@ -180,6 +168,37 @@ fn list(targets: Option<&Targets>) -> String {
         Some(Targets::List(names)) => names.join(", "),
         Some(Targets::Pattern(pattern)) => format!("matching {pattern}"),
         None => "the model's default".to_string(),
+    }
+}
+
+/// The sizes of a model.
+fn shape(config: &ModelConfig) -> String {
+    match config {
+        ModelConfig::Bert(config) => format!(
+            "{} layers, hidden {}, {} heads, feed-forward {}, vocabulary {}, positions {}",
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            thousands(config.vocab_size),
+            config.max_position_embeddings,
+        ),
+        ModelConfig::T5(config) => format!(
+            "{} + {} layers, hidden {}, {} heads of {}, feed-forward {} ({}), vocabulary {}, head {}",
+            config.num_layers,
+            config.decoder_layers(),
+            config.d_model,
+            config.num_heads,
+            config.d_kv,
+            config.d_ff,
+            config.feed_forward_proj.as_deref().unwrap_or(if config.model_type == "mt5" {
+                "gated-gelu"
+            } else {
+                "relu"
+            }),
+            thousands(config.vocab_size),
+            if config.tie_word_embeddings { "tied" } else { "of its own" },
+        ),
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use burn::prelude::*;
 use peft::core::{Backbone, merge};
-use peft::models::bert::names::to_reference;
 use peft::models::{named_tensors, read_json, save};
 use serde_json::{Map, Value, json};
 
@@ -16,21 +15,24 @@ use crate::terminal::say;
 pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     refuse_taken(&args.output)?;
     let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
-    let merged = merge(scorer.bert.into_inner(), &scorer.adapter)?;
-    let tensors = named_tensors(&merged, merged.sites(), to_reference);
+    let merged = merge(scorer.model.into_inner(), &scorer.adapter)?;
+    let tensors = named_tensors(&merged, merged.sites(), scorer.config.naming());
     let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;
-    config.insert("architectures".into(), json!([format!("Bert{}", scorer.task.head().class())]));
-    // A score and an answer have outputs without names, and the base's names may be more or fewer.
-    let outputs = tensors.get(&format!("{}.bias", scorer.task.head().module())).map_or(0, TensorData::num_elements);
-    let numbered = || (0..outputs).map(|id| format!("LABEL_{id}")).collect();
-    let names: Vec<String> = scorer.labels.as_ref().map_or_else(numbered, |labels| labels.names().to_vec());
-    let by_id: Map<String, Value> =
-        (0..).zip(&names).map(|(id, name): (usize, _)| (id.to_string(), json!(name))).collect();
-    let by_name: Map<String, Value> =
-        (0..).zip(&names).map(|(id, name): (usize, _)| (name.clone(), json!(id))).collect();
-    config.insert("id2label".into(), by_id.into());
-    config.insert("label2id".into(), by_name.into());
-    config.insert("problem_type".into(), json!(scorer.task.problem_type()));
+    let head = scorer.task.head();
+    config.insert("architectures".into(), json!([scorer.config.class(head)]));
+    if let Some(module) = head.module() {
+        // A score and an answer have outputs without names, and the base's names may be more or fewer.
+        let outputs = tensors.get(&format!("{module}.bias")).map_or(0, TensorData::num_elements);
+        let numbered = || (0..outputs).map(|id| format!("LABEL_{id}")).collect();
+        let names: Vec<String> = scorer.labels.as_ref().map_or_else(numbered, |labels| labels.names().to_vec());
+        let by_id: Map<String, Value> =
+            (0..).zip(&names).map(|(id, name): (usize, _)| (id.to_string(), json!(name))).collect();
+        let by_name: Map<String, Value> =
+            (0..).zip(&names).map(|(id, name): (usize, _)| (name.clone(), json!(id))).collect();
+        config.insert("id2label".into(), by_id.into());
+        config.insert("label2id".into(), by_name.into());
+        config.insert("problem_type".into(), json!(scorer.task.problem_type()));
+    }
     for field in ["dtype", "torch_dtype"] {
         if config.contains_key(field) {
             config.insert(field.into(), json!("float32"));

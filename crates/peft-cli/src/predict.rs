@@ -49,7 +49,7 @@ fn texts(args: PredictArgs, scorer: &Scorer, target: Target) -> Result<()> {
         bail!("no texts; give them as arguments, with --data, or a line each on standard input");
     }
     let encoded = scorer.encoder.encode_all(&examples)?;
-    let scores = predict(&*scorer.bert, &scorer.adapter, &encoded, scorer.pad_id(), target, args.scorer.batch_size)?;
+    let scores = predict(&*scorer.model, &scorer.adapter, &encoded, scorer.pad_id(), target, args.scorer.batch_size)?;
     let line = |(example, scores): (&Example, &Vec<f32>)| match args.json {
         true => scorer.object(example, scores, target),
         false => scorer.line(example, scores, target),

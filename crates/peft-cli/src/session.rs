@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use burn::prelude::*;
 use peft::core::{Adapter, Frozen};
-use peft::models::bert::{AnyBert, BertConfig};
+use peft::models::{AnyModel, ModelConfig};
 use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
 use peft_data::{Encoder, Labels};
 use serde_json::{Map, Value};
@@ -19,7 +19,9 @@ use crate::train::quantised;
 
 /// An adapter, its base, its tokenizer and the names of its labels.
 pub(crate) struct Scorer {
-    pub(crate) bert: Frozen<AnyBert>,
+    pub(crate) model: Frozen<AnyModel>,
+    /// Its configuration.
+    pub(crate) config: ModelConfig,
     pub(crate) adapter: Adapter<AnyMethod>,
     pub(crate) encoder: Encoder,
     pub(crate) task: Task,
@@ -61,12 +63,13 @@ impl Scorer {
         let task = options.task.unwrap_or_else(|| Task::of(&file.config, outputs));
         let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
         let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options };
-        let bert = AnyBert::from_folder(&base, task.head(), outputs, device)?.module;
-        let bert = quantised(bert, options.base_bits)?;
-        let (_, adapter) = load_adapter(&bert, folder)?;
+        let shape = ModelConfig::from_folder(&base)?;
+        let model = AnyModel::from_folder(&base, task.head(), outputs, device)?.module;
+        let model = quantised(model, options.base_bits)?;
+        let (_, adapter) = load_adapter(&model, folder)?;
         let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
-        let positions = BertConfig::from_folder(&base)?.max_position_embeddings;
+        let positions = shape.positions();
         options.refuse_too_long(positions)?;
         let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
@@ -77,7 +80,7 @@ impl Scorer {
             (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
         };
         unknown(&config);
-        Ok(Self { bert: Frozen::new(bert), adapter, encoder, task, labels, base, options })
+        Ok(Self { model: Frozen::new(model), config: shape, adapter, encoder, task, labels, base, options })
     }
 
     /// The columns named now, or else those the run was trained on.

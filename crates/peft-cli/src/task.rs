@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use peft::models::bert::BertHead;
+use peft::models::Head;
 use peft_data::{AnswerOptions, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -81,11 +81,11 @@ impl Task {
     }
 
     /// The head it takes.
-    pub(crate) fn head(self) -> BertHead {
+    pub(crate) fn head(self) -> Head {
         match self {
-            Self::Single | Self::Multi | Self::Regression => BertHead::Sequence,
-            Self::Token => BertHead::Token,
-            Self::Qa => BertHead::QuestionAnswering,
+            Self::Single | Self::Multi | Self::Regression => Head::Sequence,
+            Self::Token => Head::Token,
+            Self::Qa => Head::QuestionAnswering,
         }
     }
 
@@ -121,15 +121,17 @@ impl TrainOptions {
         self.task.unwrap_or_default()
     }
 
-    /// The longest text for a model of so many positions, some of which virtual tokens may take.
-    pub(crate) fn max_length(&self, positions: usize) -> usize {
-        let free = positions.saturating_sub(self.num_virtual_tokens.unwrap_or(0));
+    /// The longest text for a model of so many positions, some of which virtual tokens may take; of any number, where
+    /// positions are relative.
+    pub(crate) fn max_length(&self, positions: Option<usize>) -> usize {
+        let free = positions.map_or(usize::MAX, |all| all.saturating_sub(self.num_virtual_tokens.unwrap_or(0)));
         self.max_length.unwrap_or(free.min(self.task().max_length()))
     }
 
     /// Refuses texts that are longer than a model of so many positions takes.
-    pub(crate) fn refuse_too_long(&self, positions: usize) -> Result<()> {
+    pub(crate) fn refuse_too_long(&self, positions: Option<usize>) -> Result<()> {
         let max_length = self.max_length(positions);
+        let Some(positions) = positions else { return Ok(()) };
         match self.num_virtual_tokens.unwrap_or(0) {
             _ if max_length < SHORTEST => {
                 bail!("num_virtual_tokens: the model has {positions} positions and texts need some; use fewer")
@@ -196,13 +198,13 @@ mod tests {
     #[test]
     fn lengths_follow_the_task_and_the_model() {
         let of = |task| TrainOptions { task: Some(task), ..TrainOptions::default() };
-        assert_eq!([of(Task::Token).max_length(512), of(Task::Qa).max_length(512)], [128, 384]);
-        assert_eq!(of(Task::Qa).max_length(64), 64);
+        assert_eq!([of(Task::Token).max_length(Some(512)), of(Task::Qa).max_length(None)], [128, 384]);
+        assert_eq!(of(Task::Qa).max_length(Some(64)), 64);
         let prompted = TrainOptions { num_virtual_tokens: Some(20), ..TrainOptions::default() };
-        assert_eq!([prompted.max_length(64), prompted.max_length(512)], [44, 128]);
+        assert_eq!([prompted.max_length(Some(64)), prompted.max_length(Some(512))], [44, 128]);
         let long = TrainOptions { max_length: Some(45), ..prompted.clone() };
-        assert!(prompted.refuse_too_long(64).is_ok() && long.refuse_too_long(65).is_ok());
-        assert!(long.refuse_too_long(64).is_err() && prompted.refuse_too_long(23).is_err());
+        assert!(prompted.refuse_too_long(Some(64)).is_ok() && long.refuse_too_long(Some(65)).is_ok());
+        assert!(long.refuse_too_long(Some(64)).is_err() && prompted.refuse_too_long(Some(23)).is_err());
         assert_eq!([of(Task::Qa).doc_stride(384), of(Task::Qa).doc_stride(64)], [128, 21]);
     }
 

@@ -10,9 +10,7 @@ use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use peft::core::Backbone;
 use peft::core::quantise::{Bits, quantise, scheme};
-use peft::models::Loaded;
-use peft::models::bert::names::PREFIX;
-use peft::models::bert::{AnyBert, BertConfig};
+use peft::models::{AnyModel, Loaded, ModelConfig};
 use peft::{AnyConfig, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
@@ -56,6 +54,7 @@ pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
 struct Session {
     options: TrainOptions,
     model: PathBuf,
+    shape: ModelConfig,
     labels: Option<Labels>,
     outputs: usize,
     encoder: Encoder,
@@ -68,9 +67,9 @@ impl Session {
     fn open(mut options: TrainOptions, run: Option<&Path>) -> Result<Self> {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
-        let config = BertConfig::from_folder(&model)?;
-        options.refuse_too_long(config.max_position_embeddings)?;
-        let max_length = options.max_length(config.max_position_embeddings);
+        let shape = ModelConfig::from_folder(&model)?;
+        options.refuse_too_long(shape.positions())?;
+        let max_length = options.max_length(shape.positions());
         let stride = options.doc_stride(max_length);
         if stride >= max_length {
             bail!("doc_stride: {stride} is not less than max_length {max_length}; windows would not move on");
@@ -88,28 +87,28 @@ impl Session {
             None => train.trainable()?.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
         };
         let encoder = Encoder::from_folder(run.unwrap_or(&model), max_length)?;
-        if encoder.vocab_size() > config.vocab_size {
+        if encoder.vocab_size() > shape.vocab_size() {
             bail!(
                 "{}: the tokenizer has {} tokens, the model {}; they do not belong together",
                 model.display(),
                 encoder.vocab_size(),
-                config.vocab_size
+                shape.vocab_size()
             );
         }
         let answers = options.answers(false);
         let (train, valid) = (train.into_rows(answers, stride, &encoder)?, valid.into_rows(answers, stride, &encoder)?);
-        Ok(Self { options, model, labels, outputs, encoder, train, valid })
+        Ok(Self { options, model, shape, labels, outputs, encoder, train, valid })
     }
 
     fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
         let head = self.options.task().head();
-        let loaded = AnyBert::from_folder(&self.model, head, Some(self.outputs), &device)?;
-        let fresh = loaded.fresh_modules(PREFIX).join(", ");
-        let (config, bert) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
+        let loaded = AnyModel::from_folder(&self.model, head, Some(self.outputs), &device)?;
+        let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
+        let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);
-        let start = Start { bert: &bert, encoder: &self.encoder, rows: &self.train, settings: &settings, run };
+        let start = Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, run };
         let config = complete(config, &start)?;
         let adapter = begin(&config, &start)?;
         // The folder is touched only now: bad input leaves no trace.
@@ -121,8 +120,8 @@ impl Session {
                 folder
             }
         };
-        let base = bert.num_params();
-        let trainee = Trainee::new(bert, adapter);
+        let base = model.num_params();
+        let trainee = Trainee::new(model, adapter);
         let trained = trainee.num_params();
         // A chosen part of the base is trained in place of it, anything else beside it.
         let all = if matches!(config, AnyConfig::Selected(_)) { base } else { base + trained };
@@ -157,8 +156,9 @@ impl Session {
     /// hold is new, and so must be trained and saved.
     fn adapter_config<M>(&self, loaded: &Loaded<M>) -> Result<AnyConfig> {
         let task = self.options.task();
-        let save = [vec![task.head().module()], loaded.fresh_modules(PREFIX)].concat();
-        let mut config = self.options.adapter_config("bert", &save)?;
+        let save: Vec<&str> =
+            task.head().module().into_iter().chain(loaded.fresh_modules(self.shape.prefix())).collect();
+        let mut config = self.options.adapter_config(self.shape.model_type(), &save)?;
         config.record([
             ("task_type", json!(task.task_type())),
             ("base_model_name_or_path", json!(self.options.model)),
@@ -166,14 +166,13 @@ impl Session {
         ]);
         // AdapterHub's layout says these of the model.
         if let AnyConfig::Bottleneck(_) = config {
-            let model = BertConfig::from_folder(&self.model)?;
             let labels = self.labels.iter().flat_map(|labels| labels.names()).enumerate();
             let by_id: Map<String, Value> = labels.map(|(id, name)| (id.to_string(), json!(name))).collect();
             config.record([
-                ("model_type", json!(model.model_type)),
+                ("model_type", json!(self.shape.model_type())),
                 ("problem_type", json!(task.problem_type())),
-                ("hidden_size", json!(model.hidden_size)),
-                ("num_hidden_layers", json!(model.num_hidden_layers)),
+                ("hidden_size", json!(self.shape.hidden_size())),
+                ("num_hidden_layers", json!(self.shape.layers())),
                 ("id2label", by_id.into()),
             ]);
         }
@@ -186,18 +185,18 @@ impl Session {
 ///
 /// # Errors
 /// A number of bits other than 8 and 4.
-pub(crate) fn quantised(bert: AnyBert, bits: Option<u8>) -> Result<AnyBert> {
+pub(crate) fn quantised(model: AnyModel, bits: Option<u8>) -> Result<AnyModel> {
     const BLOCK: usize = 32;
     let bits = match bits {
-        None => return Ok(bert),
+        None => return Ok(model),
         Some(8) => Bits::Eight,
         Some(4) => Bits::Four,
         Some(other) => bail!("base_bits: {other} is neither 8 nor 4"),
     };
     let divides = |(_, [d_in, d_out]): (_, [usize; 2])| d_in % BLOCK == 0 && d_out % BLOCK == 0;
-    let block = bert.sites().linears().all(divides).then_some(BLOCK as u8);
-    let scheme = scheme(&bert.device(), bits, block);
-    Ok(quantise(bert, &scheme)?)
+    let block = model.sites().linears().all(divides).then_some(BLOCK as u8);
+    let scheme = scheme(&model.device(), bits, block);
+    Ok(quantise(model, &scheme)?)
 }
 
 fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> Result<Box<dyn MetricsRenderer>> {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use burn::prelude::*;
 use peft_core::BatchRows;
 
-/// Token ids of several texts, padded to one length.
+/// Token ids of several texts, padded to one length, and the texts to be made of them where a model makes any.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// `[batch, seq]`.
     pub input_ids: Tensor<2, Int>,
     /// One where a token is, zero where padding is, `[batch, seq]`.
     pub attention_mask: Tensor<2, Int>,
-    /// The segment of each token, `[batch, seq]`.
+    /// The segment of each token, `[batch, seq]`, for models that have segments.
     pub token_type_ids: Tensor<2, Int>,
+    /// The texts to make, for a model with a decoder.
+    pub target: Option<TargetTexts>,
     /// The task of each text, where several are trained at once.
     pub task_ids: Option<Arc<[usize]>>,
 }
@@ -24,9 +26,39 @@ impl Batch {
     /// # Panics
     /// If the three do not have `rows × width` values.
     pub fn new(ids: Vec<i64>, types: Vec<i64>, mask: Vec<i64>, rows: usize, device: &Device) -> Self {
-        let width = ids.len() / rows.max(1);
-        let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [rows, width]), device);
-        Self { input_ids: tensor(ids), attention_mask: tensor(mask), token_type_ids: tensor(types), task_ids: None }
+        let tensor = |values| matrix(values, rows, device);
+        let (input_ids, attention_mask, token_type_ids) = (tensor(ids), tensor(mask), tensor(types));
+        assert_eq!(input_ids.dims(), attention_mask.dims(), "a mask for each token");
+        Self { input_ids, attention_mask, token_type_ids, target: None, task_ids: None }
+    }
+
+    /// The same of texts that are all of the first segment.
+    ///
+    /// # Panics
+    /// If the two do not have `rows × width` values.
+    pub fn texts(ids: Vec<i64>, mask: Vec<i64>, rows: usize, device: &Device) -> Self {
+        Self::new(ids.clone(), vec![0; ids.len()], mask, rows, device)
+    }
+
+    /// The same texts, with a text to make of each: row-major values, [`IGNORED`] where a text is over.
+    ///
+    /// # Panics
+    /// If `labels` are not as many rows of one width.
+    pub fn with_labels(self, labels: Vec<i64>) -> Self {
+        let rows = self.input_ids.dims()[0];
+        let labels = matrix(labels, rows, &self.input_ids.device());
+        Self { target: Some(TargetTexts { labels, of: None }), ..self }
+    }
+
+    /// The same texts, with any number of texts to make of each: `of[i]` is the row that the i-th is made of.
+    ///
+    /// # Panics
+    /// If `labels` are not `of.len()` rows of one width, or one is made of a row that is not there.
+    pub fn with_choices(self, labels: Vec<i64>, of: Vec<usize>) -> Self {
+        let rows = self.input_ids.dims()[0];
+        assert!(of.iter().all(|&row| row < rows), "each is made of one of the {rows} texts");
+        let labels = matrix(labels, of.len(), &self.input_ids.device());
+        Self { target: Some(TargetTexts { labels, of: Some(of.into()) }), ..self }
     }
 
     /// The same texts, each of the task at its place in `tasks`.
@@ -45,56 +77,27 @@ impl Batch {
             None => BatchRows::new(self.input_ids.dims()[0]),
         }
     }
+}
+
+fn matrix(values: Vec<i64>, rows: usize, device: &Device) -> Tensor<2, Int> {
+    let width = values.len() / rows.max(1);
+    Tensor::from_data(TensorData::new(values, [rows, width]), device)
 }
 
 /// The label of a position that counts for nothing.
 pub const IGNORED: i64 = -100;
 
-/// Texts and the texts to be made of them, each padded to one length.
+/// The texts to be made of those of a batch, padded to one length.
 #[derive(Clone, Debug)]
-pub struct Seq2SeqBatch {
-    /// The texts to read, `[batch, seq]`.
-    pub input_ids: Tensor<2, Int>,
-    /// One where a token is, zero where padding is, `[batch, seq]`.
-    pub attention_mask: Tensor<2, Int>,
-    /// The texts to make, `[batch, target]`: [`IGNORED`] where they are over.
+pub struct TargetTexts {
+    /// `[targets, positions]`: [`IGNORED`] where a text is over.
     pub labels: Tensor<2, Int>,
-    /// The task of each text, where several are trained at once.
-    pub task_ids: Option<Arc<[usize]>>,
+    /// The row of the batch that each is made of; one of each row, in their order, if absent.
+    pub of: Option<Arc<[usize]>>,
 }
 
-impl Seq2SeqBatch {
-    /// A batch of `rows` texts from row-major values, `labels` of a width of their own.
-    ///
-    /// # Panics
-    /// If a list is not `rows` rows of one width, or `ids` and `mask` differ in theirs.
-    pub fn new(ids: Vec<i64>, mask: Vec<i64>, labels: Vec<i64>, rows: usize, device: &Device) -> Self {
-        assert_eq!(ids.len(), mask.len(), "a mask for each token");
-        let tensor = |values: Vec<i64>| {
-            let width = values.len() / rows.max(1);
-            Tensor::from_data(TensorData::new(values, [rows, width]), device)
-        };
-        Self { input_ids: tensor(ids), attention_mask: tensor(mask), labels: tensor(labels), task_ids: None }
-    }
-
-    /// The same texts, each of the task at its place in `tasks`.
-    ///
-    /// # Panics
-    /// If there are not as many tasks as texts.
-    pub fn with_tasks(self, tasks: Vec<usize>) -> Self {
-        assert_eq!(tasks.len(), self.input_ids.dims()[0], "a task for each text");
-        Self { task_ids: Some(tasks.into()), ..self }
-    }
-
-    /// Its texts as rows.
-    pub fn rows(&self) -> BatchRows {
-        match &self.task_ids {
-            Some(tasks) => BatchRows::of_tasks(tasks.clone()),
-            None => BatchRows::new(self.input_ids.dims()[0]),
-        }
-    }
-
-    /// What the decoder reads to make the labels, `[batch, target]`: `start`, then all labels but the last, `pad` in
+impl TargetTexts {
+    /// What the decoder reads to make the labels, `[targets, positions]`: `start`, then all labels but the last, `pad` in
     /// place of [`IGNORED`].
     pub fn decoder_ids(&self, start: i64, pad: i64) -> Tensor<2, Int> {
         let [rows, width] = self.labels.dims();

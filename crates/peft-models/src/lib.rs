@@ -2,9 +2,11 @@
 
 mod activation;
 pub mod adapterhub;
+mod any;
 mod batch;
 pub mod bert;
 mod checkpoint;
+mod config;
 mod error;
 mod load;
 mod mask;
@@ -13,8 +15,10 @@ pub mod t5;
 mod task;
 
 pub use activation::Activation;
-pub use batch::{Batch, IGNORED, Seq2SeqBatch};
+pub use any::{AnyModel, Head};
+pub use batch::{Batch, IGNORED, TargetTexts};
 pub use checkpoint::*;
+pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use load::*;
 pub use save::{named_tensors, save};

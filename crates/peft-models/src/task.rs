@@ -5,10 +5,10 @@ use peft_core::{Backbone, Hooks};
 
 use crate::batch::Batch;
 
-/// A model that gives scores for texts, which it reads in batches of type `B`.
-pub trait Scorer<B = Batch>: Backbone {
+/// A model that gives scores for texts.
+pub trait Scorer: Backbone {
     /// Scores `[rows, positions, outputs]` under `hooks`: at each position of the text (virtual tokens are not among
     /// them), or at a single one where a text is scored as a whole. Where one text is made of another, the positions are
-    /// those of the text that is made.
-    fn scores(&self, batch: &B, hooks: &dyn Hooks) -> Tensor<3>;
+    /// those of the text that is made, and the rows those of [`Batch::target`].
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3>;
 }

@@ -1,30 +1,44 @@
 //! What a run learns from and is measured on: rows of token ids, and what is right for each.
 
-use std::sync::Arc;
+mod sentences;
+mod texts;
+mod windows;
+
+use std::fmt::Debug;
 
 use burn::prelude::*;
-use peft_data::{
-    AnswerOptions, BatchPlan, Encoded, Encoder, Examples, Label, Labels, Questions, Sentences, Target, pad,
-};
+use peft_data::{AnswerOptions, BatchPlan, Encoded, Encoder, Examples, Labels, Questions, Sentences, Target, pad};
 use peft_models::Batch;
 
 use crate::batches::LabelledBatch;
 use crate::error::Result;
-use crate::metrics::{Asked, Judge, Score, Tagged, Targets, scores_for};
+use crate::metrics::{Score, Targets};
 
-/// Tokenised rows with what is right for them, whatever the task: texts, sentences of tagged words, or windows of questions'
-/// contexts.
+/// Tokenised rows with what is right for them, whatever the task.
 #[derive(Debug)]
-pub struct Rows {
-    data: Data,
-    pad_id: u32,
-}
+pub struct Rows(Box<dyn Source>);
 
-#[derive(Debug)]
-enum Data {
-    Texts { encoded: Vec<Encoded>, labels: Vec<Label>, target: Target, outputs: usize },
-    Sentences(Arc<Tagged>),
-    Windows(Arc<Asked>),
+/// Rows of one kind.
+trait Source: Debug + Send + Sync {
+    /// Number of rows.
+    fn len(&self) -> usize;
+
+    /// How many things are judged.
+    fn items(&self) -> usize {
+        self.len()
+    }
+
+    /// Tokens of a row, those that are to be made of it included.
+    fn length(&self, row: usize) -> usize;
+
+    /// The scores they are measured by, none counted yet, the most important first.
+    fn scores(&self) -> Vec<Score>;
+
+    /// Hands over all that a row holds, as numbers.
+    fn digest(&self, row: usize, add: &mut dyn FnMut(u64));
+
+    /// Rows as tensors and what is right for them. What is random in it is drawn by `seed`.
+    fn batch(&self, rows: &[usize], seed: u64, device: &Device) -> (Batch, Targets);
 }
 
 impl Rows {
@@ -36,9 +50,7 @@ impl Rows {
     /// # Panics
     /// If an example has no label.
     pub fn texts(examples: &Examples, target: Target, outputs: usize, encoder: &Encoder) -> Result<Self> {
-        let labels = examples.rows.iter().map(|row| row.label.clone().expect("training rows have labels")).collect();
-        let encoded = encoder.encode_all(&examples.rows)?;
-        Ok(Self::new(Data::Texts { encoded, labels, target, outputs }, encoder))
+        Ok(Self(Box::new(texts::Texts::new(examples, target, outputs, encoder)?)))
     }
 
     /// Tokenises sentences whose words have tags of `labels`.
@@ -49,9 +61,7 @@ impl Rows {
     /// # Panics
     /// If a sentence has no tags.
     pub fn sentences(sentences: &Sentences, labels: &Labels, encoder: &Encoder) -> Result<Self> {
-        let tags = sentences.rows.iter().map(|row| row.tags.clone().expect("training sentences have tags")).collect();
-        let tagged = Tagged::new(encoder.encode_words(&sentences.rows)?, tags, labels.clone());
-        Ok(Self::new(Data::Sentences(Arc::new(tagged)), encoder))
+        Ok(Self(Box::new(sentences::TaggedRows::new(sentences, labels, encoder)?)))
     }
 
     /// Cuts questions' contexts into windows that overlap by `stride` tokens: a row each. `options` say how an answer is
@@ -60,21 +70,12 @@ impl Rows {
     /// # Errors
     /// What the tokenizer reports, and a question that leaves no room for its context.
     pub fn questions(questions: Questions, options: AnswerOptions, stride: usize, encoder: &Encoder) -> Result<Self> {
-        let asked = Asked::new(questions.rows, options, stride, encoder)?;
-        Ok(Self::new(Data::Windows(Arc::new(asked)), encoder))
-    }
-
-    fn new(data: Data, encoder: &Encoder) -> Self {
-        Self { data, pad_id: encoder.pad_id().unwrap_or(0) }
+        Ok(Self(Box::new(windows::Windows::new(questions, options, stride, encoder)?)))
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        match &self.data {
-            Data::Texts { encoded, .. } => encoded.len(),
-            Data::Sentences(tagged) => tagged.sentences().len(),
-            Data::Windows(asked) => asked.windows().len(),
-        }
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -84,60 +85,25 @@ impl Rows {
 
     /// How many things are judged: rows, but questions where a row is a window of one.
     pub fn items(&self) -> usize {
-        match &self.data {
-            Data::Windows(asked) => asked.questions().len(),
-            _ => self.len(),
-        }
+        self.0.items()
     }
 
     /// Tokens of each row.
     pub fn lengths(&self) -> Vec<usize> {
-        (0..self.len()).map(|row| self.encoded(row).len()).collect()
+        (0..self.len()).map(|row| self.0.length(row)).collect()
     }
 
     /// The scores they are measured by, none counted yet, the most important first.
     pub fn scores(&self) -> Vec<Score> {
-        let judge = match &self.data {
-            Data::Texts { target, outputs, .. } => {
-                return scores_for(*target, *outputs).into_iter().map(Score::new).collect();
-            }
-            Data::Sentences(tagged) => Judge::Words(tagged.clone()),
-            Data::Windows(asked) => Judge::Answers(asked.clone()),
-        };
-        judge.kinds().into_iter().map(|kind| Score::judged(kind, judge.clone())).collect()
+        self.0.scores()
     }
 
     /// A number that rows with other tokens or labels do not have, but by chance (FNV-1a, 64 bits).
     pub fn fingerprint(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325u64;
         let mut add = |value: u64| hash = (hash ^ value).wrapping_mul(0x0100_0000_01b3);
-        for row in 0..self.len() {
-            let encoded = self.encoded(row);
-            add(encoded.len() as u64);
-            encoded.ids.iter().for_each(|&id| add(u64::from(id)));
-            match &self.data {
-                Data::Texts { labels, .. } => match &labels[row] {
-                    Label::Class(class) => add(*class as u64),
-                    Label::Classes(classes) => classes.iter().for_each(|&class| add(1 + class as u64)),
-                    Label::Value(value) => add(u64::from(value.to_bits())),
-                },
-                Data::Sentences(tagged) => tagged.tags(row).iter().for_each(|&tag| add(tag as u64)),
-                Data::Windows(asked) => {
-                    let (first, last) = asked.span(row);
-                    add(first as u64);
-                    add(last as u64);
-                }
-            }
-        }
+        (0..self.len()).for_each(|row| self.0.digest(row, &mut add));
         hash
-    }
-
-    fn encoded(&self, row: usize) -> &Encoded {
-        match &self.data {
-            Data::Texts { encoded, .. } => &encoded[row],
-            Data::Sentences(tagged) => &tagged.sentences()[row].encoded,
-            Data::Windows(asked) => &asked.windows()[row].encoded,
-        }
     }
 
     /// Up to `batches` batches of `batch_size` rows drawn by `seed`, each row once.
@@ -157,44 +123,27 @@ impl Rows {
 
     /// The rows at these indices as tensors.
     pub(crate) fn batch(&self, rows: &[usize], seed: u64, device: &Device) -> LabelledBatch {
-        let encoded: Vec<&Encoded> = rows.iter().map(|&row| self.encoded(row)).collect();
-        let padded = pad(&encoded, self.pad_id);
-        LabelledBatch {
-            batch: Batch::new(padded.ids, padded.type_ids, padded.mask, rows.len(), device),
-            targets: self.targets(rows),
-            tokens: encoded.iter().map(|row| row.len()).sum(),
-            seed,
-            rows: rows.to_vec(),
-        }
-    }
-
-    fn targets(&self, rows: &[usize]) -> Targets {
-        match &self.data {
-            Data::Texts { labels, target, outputs, .. } => {
-                let labels = rows.iter().map(|&row| &labels[row]);
-                match target {
-                    Target::Single => Targets::Classes(labels.filter_map(class).collect()),
-                    Target::Multi => Targets::Sets(labels.filter_map(|label| set(label, *outputs)).collect()),
-                    Target::Regression => Targets::Values(labels.filter_map(value).collect()),
-                }
-            }
-            Data::Sentences(tagged) => Targets::Tokens(rows.iter().map(|&row| tagged.classes(row)).collect()),
-            Data::Windows(asked) => Targets::Spans(rows.iter().map(|&row| asked.span(row)).collect()),
-        }
+        let (batch, targets) = self.0.batch(rows, seed, device);
+        let tokens = rows.iter().map(|&row| self.0.length(row)).sum();
+        LabelledBatch { batch, targets, tokens, seed, rows: rows.to_vec() }
     }
 }
 
-fn class(label: &Label) -> Option<usize> {
-    if let Label::Class(class) = label { Some(*class) } else { None }
+/// Texts padded to one length.
+fn padded(encoded: &[&Encoded], pad_id: u32, device: &Device) -> Batch {
+    let padded = pad(encoded, pad_id);
+    Batch::new(padded.ids, padded.type_ids, padded.mask, encoded.len(), device)
 }
 
-fn set(label: &Label, outputs: usize) -> Option<Vec<bool>> {
-    let Label::Classes(classes) = label else { return None };
-    Some((0..outputs).map(|class| classes.contains(&class)).collect())
+/// The id that pads.
+fn pad_id(encoder: &Encoder) -> u32 {
+    encoder.pad_id().unwrap_or(0)
 }
 
-fn value(label: &Label) -> Option<f32> {
-    if let Label::Value(value) = label { Some(*value) } else { None }
+/// Hands over a text's tokens.
+fn digest(encoded: &Encoded, add: &mut dyn FnMut(u64)) {
+    add(encoded.len() as u64);
+    encoded.ids.iter().for_each(|&id| add(u64::from(id)));
 }
 
 /// The number of scores a model gives for `target` with `labels` names.

@@ -7,6 +7,7 @@ use burn::prelude::*;
 use peft::core::file::{AdapterFile, read_config};
 use peft::core::tensors::{Tensors, export, export_gradients, import};
 use peft::core::{Adapter, Fold, Frozen, Hooks, Identity, Method, merge};
+use peft::models::Batch;
 use peft::{AnyConfig, AnyMethod, Unsupported, load_adapter};
 use peft_trainer::losses;
 
@@ -145,7 +146,7 @@ fn merged<M: Subject>(
     io: &Fixture,
     base: &M,
     adapter: &Adapter<AnyMethod>,
-    batch: &M::Batch,
+    batch: &Batch,
 ) -> Result<()> {
     if adapter.refusal().is_some() {
         return Ok(());

@@ -12,7 +12,7 @@ use peft::core::file::{AdapterFile, read_safetensors};
 use peft::core::tensors::Tensors;
 use peft::models::bert::{AnyBert, BertConfig, BertHead};
 use peft::models::t5::{T5Config, T5ForConditionalGeneration};
-use peft::models::{Batch, Scorer, Seq2SeqBatch};
+use peft::models::{Batch, Scorer};
 use peft_trainer::metrics::Targets;
 
 /// The tensors of an `io.safetensors`.
@@ -103,10 +103,7 @@ pub(crate) fn named_as_in<P: Method>(adapter: &P, tensors: Tensors) -> Result<Te
 }
 
 /// A model that there are fixtures of.
-pub(crate) trait Subject: Scorer<<Self as Subject>::Batch> {
-    /// What it reads.
-    type Batch;
-
+pub(crate) trait Subject: Scorer {
     /// The base model of a folder of fixtures, with the head that its configuration names.
     fn base(model: &Path, device: &Device) -> Result<Self>;
 
@@ -114,12 +111,10 @@ pub(crate) trait Subject: Scorer<<Self as Subject>::Batch> {
     fn hub(model: &Path, file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)>;
 
     /// The inputs of a fixture.
-    fn batch(io: &Fixture, device: &Device) -> Result<Self::Batch>;
+    fn batch(io: &Fixture, device: &Device) -> Result<Batch>;
 }
 
 impl Subject for AnyBert {
-    type Batch = Batch;
-
     fn base(model: &Path, device: &Device) -> Result<Self> {
         let folder = model.join("base");
         let head = BertHead::of(&BertConfig::from_folder(&folder)?).unwrap_or(BertHead::Sequence);
@@ -146,8 +141,6 @@ impl Subject for AnyBert {
 }
 
 impl Subject for T5ForConditionalGeneration {
-    type Batch = Seq2SeqBatch;
-
     fn base(model: &Path, device: &Device) -> Result<Self> {
         Ok(Self::from_folder(&model.join("base"), device)?.module)
     }
@@ -159,9 +152,9 @@ impl Subject for T5ForConditionalGeneration {
         Ok((Self::base(model, device)?, HubModel { model_type, model_name: String::new(), hidden_size, layers }))
     }
 
-    fn batch(io: &Fixture, device: &Device) -> Result<Seq2SeqBatch> {
+    fn batch(io: &Fixture, device: &Device) -> Result<Batch> {
         let (ids, mask, rows) = io.tokens()?;
-        let batch = Seq2SeqBatch::new(ids, mask, io.ints("in.labels")?, rows, device);
+        let batch = Batch::texts(ids, mask, rows, device).with_labels(io.ints("in.labels")?);
         Ok(match io.tasks() {
             Some(tasks) => batch.with_tasks(tasks),
             None => batch,

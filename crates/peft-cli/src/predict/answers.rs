@@ -30,7 +30,7 @@ pub(super) fn run(args: PredictArgs, scorer: &Scorer) -> Result<()> {
         (scorer.options.answers(impossible), scorer.options.doc_stride(scorer.encoder.max_length()));
     let asked = Asked::new(questions, options, stride, &scorer.encoder)?;
     let windows: Vec<_> = asked.windows().iter().map(|window| &window.encoded).collect();
-    let scores = score(&*scorer.bert, &scorer.adapter, &windows, scorer.pad_id(), args.scorer.batch_size)?;
+    let scores = score(&*scorer.model, &scorer.adapter, &windows, scorer.pad_id(), args.scorer.batch_size)?;
     let answers = asked.answers(&scores);
     let mut pairs = asked.questions().iter().zip(&answers);
     match (args.json, &args.data) {

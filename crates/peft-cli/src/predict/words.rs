@@ -26,7 +26,7 @@ pub(super) fn run(args: PredictArgs, scorer: &Scorer) -> Result<()> {
     let labels = scorer.labels.as_ref().context("the adapter has no labels")?;
     let encoded = scorer.encoder.encode_words(&sentences)?;
     let texts: Vec<_> = encoded.iter().map(|words| &words.encoded).collect();
-    let scores = score(&*scorer.bert, &scorer.adapter, &texts, scorer.pad_id(), args.scorer.batch_size)?;
+    let scores = score(&*scorer.model, &scorer.adapter, &texts, scorer.pad_id(), args.scorer.batch_size)?;
     let shown = |(sentence, (encoded, scores)): (&Sentence, (&EncodedWords, &Vec<f32>))| {
         let classes: Vec<usize> = scores.chunks(labels.len()).map(largest).collect();
         let tags = encoded.tags(&classes, labels);

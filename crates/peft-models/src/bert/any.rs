@@ -1,19 +1,15 @@
 //! BERT with a head that is chosen at run time.
 
-use std::fmt;
 use std::path::Path;
 
-use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor};
 use burn::prelude::*;
-use peft_core::{Backbone, Hooks, Sites};
 
 use super::config::BertConfig;
 use super::heads::{BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification};
 use super::masked_lm::BertForMaskedLm;
-use crate::batch::Batch;
+use crate::any::any_of;
 use crate::error::Result;
 use crate::load::Loaded;
-use crate::task::Scorer;
 
 /// What stands on the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +70,12 @@ pub enum AnyBert {
     MaskedLm(BertForMaskedLm),
 }
 
-/// The same done to whichever it is.
-macro_rules! each {
-    ($any:expr, $bert:ident => $done:expr) => {
-        match $any {
-            AnyBert::Sequence($bert) => $done,
-            AnyBert::Token($bert) => $done,
-            AnyBert::QuestionAnswering($bert) => $done,
-            AnyBert::MaskedLm($bert) => $done,
-        }
-    };
-}
+any_of!(AnyBert {
+    Sequence(BertForSequenceClassification),
+    Token(BertForTokenClassification),
+    QuestionAnswering(BertForQuestionAnswering),
+    MaskedLm(BertForMaskedLm),
+});
 
 impl AnyBert {
     /// A model on `device`, its weights not yet loaded. `outputs` is the size of a classifier; the other heads have
@@ -112,95 +103,13 @@ impl AnyBert {
     }
 }
 
-impl From<BertForSequenceClassification> for AnyBert {
-    fn from(bert: BertForSequenceClassification) -> Self {
-        Self::Sequence(bert)
-    }
-}
-
-impl From<BertForTokenClassification> for AnyBert {
-    fn from(bert: BertForTokenClassification) -> Self {
-        Self::Token(bert)
-    }
-}
-
-impl From<BertForQuestionAnswering> for AnyBert {
-    fn from(bert: BertForQuestionAnswering) -> Self {
-        Self::QuestionAnswering(bert)
-    }
-}
-
-impl From<BertForMaskedLm> for AnyBert {
-    fn from(bert: BertForMaskedLm) -> Self {
-        Self::MaskedLm(bert)
-    }
-}
-
-impl Backbone for AnyBert {
-    fn sites(&self) -> &Sites {
-        each!(self, bert => bert.sites())
-    }
-}
-
-impl Scorer for AnyBert {
-    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        each!(self, bert => bert.scores(batch, hooks))
-    }
-}
-
-impl Module for AnyBert {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        each!(self, bert => bert.collect_devices(devices))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        each!(self, bert => bert.fork(device).into())
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        each!(self, bert => bert.to_device(device).into())
-    }
-
-    fn train(self) -> Self {
-        each!(self, bert => bert.train().into())
-    }
-
-    fn valid(&self) -> Self {
-        each!(self, bert => bert.valid().into())
-    }
-
-    fn materialize(self) -> Self {
-        each!(self, bert => bert.materialize().into())
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        each!(self, bert => bert.visit(visitor));
-    }
-
-    fn map<V: ModuleMapper>(self, mapper: &mut V) -> Self {
-        each!(self, bert => bert.map(mapper).into())
-    }
-}
-
-impl ModuleDisplayDefault for AnyBert {
-    fn content(&self, content: Content) -> Option<Content> {
-        each!(self, bert => ModuleDisplayDefault::content(bert, content))
-    }
-}
-
-impl ModuleDisplay for AnyBert {}
-
-impl fmt::Display for AnyBert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        each!(self, bert => bert.fmt(f))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::module::Param;
-    use peft_core::{Identity, SiteKind};
+    use crate::batch::Batch;
+    use crate::task::Scorer;
+    use burn::module::{Module, ModuleVisitor, Param};
+    use peft_core::{Backbone, Identity, SiteKind};
 
     fn config() -> BertConfig {
         let json = r#"{"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -8,7 +8,7 @@ use peft_core::{Attends, Backbone, BatchRows, Hooks, LinearOp, Scope, Site, Site
 use super::config::T5Config;
 use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
-use crate::batch::Seq2SeqBatch;
+use crate::batch::Batch;
 use crate::error::Result;
 use crate::mask::AttentionMask;
 use crate::task::Scorer;
@@ -69,9 +69,13 @@ impl T5ForConditionalGeneration {
 
     /// Scores `[batch, target, vocabulary]` of the labels' positions, each made from the labels before it, under
     /// `hooks`.
-    pub fn forward(&self, batch: &Seq2SeqBatch, hooks: &dyn Hooks) -> Tensor<3> {
+    ///
+    /// # Panics
+    /// If the batch has no [`target`](Batch::target).
+    pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
+        let target = batch.target.as_ref().expect("a batch with texts to make");
         let encoded = self.encode(batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows(), hooks);
-        self.decode(batch.decoder_ids(self.output.start, self.output.pad), &encoded, hooks)
+        self.decode(target.decoder_ids(self.output.start, self.output.pad), &encoded, hooks)
     }
 
     /// Runs the encoder on token ids and their mask, `[batch, seq]` each, under `hooks`.
@@ -110,8 +114,8 @@ impl Backbone for T5ForConditionalGeneration {
     }
 }
 
-impl Scorer<Seq2SeqBatch> for T5ForConditionalGeneration {
-    fn scores(&self, batch: &Seq2SeqBatch, hooks: &dyn Hooks) -> Tensor<3> {
+impl Scorer for T5ForConditionalGeneration {
+    fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks)
     }
 }

@@ -49,6 +49,11 @@ impl Score {
         Self { kind, name, judge, batch, split, last: f64::NAN }
     }
 
+    /// All that `judge` gives, the most important first.
+    pub fn of(judge: Judge) -> Vec<Self> {
+        judge.kinds().into_iter().map(|kind| Self::judged(kind, judge.clone())).collect()
+    }
+
     /// Which one.
     pub fn kind(&self) -> ScoreKind {
         self.kind
