@@ -49,6 +49,7 @@ impl DataOptions {
             text: self.text_column.clone(),
             text_pair: self.pair_column.clone(),
             label: self.label_column.clone(),
+            ..ColumnNames::default()
         }
     }
 

@@ -77,8 +77,13 @@ fn standard_input() -> Result<String> {
 }
 
 fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Example> {
-    let example =
-        |(i, text): (usize, &str)| Example { text: text.to_string(), text_pair: None, label: None, line: i + 1 };
+    let example = |(i, text): (usize, &str)| Example {
+        text: text.to_string(),
+        text_pair: None,
+        choices: None,
+        label: None,
+        line: i + 1,
+    };
     texts.enumerate().map(example).filter(|example| !example.text.trim().is_empty()).collect()
 }
 
@@ -92,7 +97,7 @@ impl Scorer {
         let text = example.text.replace(['\t', '\n', '\r'], " ");
         match target {
             Target::Regression => format!("{:.4}\t{text}", scores[0]),
-            Target::Single => {
+            Target::Single | Target::Choice | Target::Text => {
                 let best = largest(scores);
                 format!("{}\t{:.4}\t{text}", self.name(best), scores[best])
             }
@@ -114,7 +119,7 @@ impl Scorer {
             scores.iter().enumerate().map(|(id, score)| (self.name(id), json!(score))).collect();
         match target {
             Target::Regression => object.insert("score".into(), json!(scores[0])),
-            Target::Single => {
+            Target::Single | Target::Choice | Target::Text => {
                 object.insert("label".into(), json!(self.name(largest(scores))));
                 object.insert("probability".into(), json!(scores[largest(scores)]));
                 object.insert("probabilities".into(), Value::Object(all))

@@ -73,7 +73,7 @@ fn of_places(logits: Tensor<2>, places: impl Iterator<Item = usize> + Clone) -> 
 /// Probabilities `[rows, outputs]` of the classes; in regression the value itself.
 pub fn probabilities(target: Target, logits: Tensor<2>) -> Tensor<2> {
     match target {
-        Target::Single => softmax(logits, 1),
+        Target::Single | Target::Choice | Target::Text => softmax(logits, 1),
         Target::Multi => sigmoid(logits),
         Target::Regression => logits,
     }

@@ -120,6 +120,7 @@ impl Rows {
                     Label::Class(class) => add(*class as u64),
                     Label::Classes(classes) => classes.iter().for_each(|&class| add(1 + class as u64)),
                     Label::Value(value) => add(u64::from(value.to_bits())),
+                    Label::Text(text) => text.bytes().for_each(|byte| add(u64::from(byte))),
                 },
                 Data::Sentences(tagged) => tagged.tags(row).iter().for_each(|&tag| add(tag as u64)),
                 Data::Windows(asked) => {
@@ -173,9 +174,10 @@ impl Rows {
             Data::Texts { labels, target, outputs, .. } => {
                 let labels = rows.iter().map(|&row| &labels[row]);
                 match target {
-                    Target::Single => Targets::Classes(labels.filter_map(class).collect()),
+                    Target::Single | Target::Choice => Targets::Classes(labels.filter_map(class).collect()),
                     Target::Multi => Targets::Sets(labels.filter_map(|label| set(label, *outputs)).collect()),
                     Target::Regression => Targets::Values(labels.filter_map(value).collect()),
+                    Target::Text => unreachable!("no head of scores writes texts"),
                 }
             }
             Data::Sentences(tagged) => Targets::Tokens(rows.iter().map(|&row| tagged.classes(row)).collect()),

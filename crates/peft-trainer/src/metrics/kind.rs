@@ -105,6 +105,7 @@ impl FromStr for ScoreKind {
 pub fn scores_for(target: Target, classes: usize) -> Vec<ScoreKind> {
     match target {
         Target::Single if classes < 2 => vec![ScoreKind::Accuracy],
+        Target::Choice | Target::Text => vec![ScoreKind::Accuracy],
         Target::Single => vec![ScoreKind::Accuracy, ScoreKind::F1, ScoreKind::Matthews],
         Target::Multi => vec![ScoreKind::F1, ScoreKind::Accuracy],
         Target::Regression => vec![ScoreKind::Pearson, ScoreKind::Spearman, ScoreKind::MeanSquaredError],
