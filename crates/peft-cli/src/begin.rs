@@ -71,7 +71,7 @@ pub(crate) fn begin(config: &AnyConfig, start: &Start<'_>) -> Result<Adapter<Any
 
 /// The token ids of a text with those its tokenizer adds, as the reference takes them.
 fn ids_of(encoder: &Encoder, text: String) -> Result<Vec<u32>> {
-    let example = Example { text, text_pair: None, label: None, line: 0 };
+    let example = Example { text, text_pair: None, choices: None, label: None, line: 0 };
     let encoded = encoder.encode_all(std::slice::from_ref(&example))?;
     Ok(encoded.into_iter().next().map(|encoded| encoded.ids).unwrap_or_default())
 }

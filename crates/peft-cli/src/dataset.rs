@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use peft_data::{AnswerOptions, Columns, Encoder, Examples, Labels, Questions, Sentences, Table, Tags, Target};
-use peft_trainer::{Rows, outputs};
+use anyhow::{Result, bail};
+use peft_data::{Columns, Examples, Labels, Questions, Sentences, Table, Tags, Target};
+use peft_trainer::outputs;
 
 use crate::options::DataOptions;
 use crate::task::{Task, shown};
@@ -119,18 +119,5 @@ impl Dataset {
             }
             rows => Ok(rows),
         }
-    }
-
-    /// Tokenises them. Contexts are cut into windows that overlap by `stride` tokens.
-    pub(crate) fn into_rows(self, answers: AnswerOptions, stride: usize, encoder: &Encoder) -> Result<Rows> {
-        let outputs = self.outputs();
-        Ok(match self {
-            Self::Texts(examples, target) => Rows::texts(&examples, target, outputs, encoder)?,
-            Self::Sentences(sentences) => {
-                let labels = sentences.labels.as_ref().context("tags were read")?;
-                Rows::sentences(&sentences, labels, encoder)?
-            }
-            Self::Questions(questions) => Rows::questions(questions, answers, stride, encoder)?,
-        })
     }
 }

@@ -17,8 +17,7 @@ pub(crate) fn run(args: EvalArgs, device: &Device) -> Result<()> {
     let columns = scorer.columns(args.scorer.columns)?;
     let data = Dataset::read(&args.data, scorer.task, &columns, scorer.labels.as_ref())?;
     let answers = scorer.options.answers(data.has_impossible());
-    let stride = scorer.options.doc_stride(scorer.encoder.max_length());
-    let rows = data.into_rows(answers, stride, &scorer.encoder)?;
+    let rows = scorer.tokenising(answers).rows(data)?;
     let measured = evaluate(&*scorer.model, &scorer.adapter, rows, args.scorer.batch_size)?;
     if args.json { say!("{}", object(measured)) } else { table(&measured, scorer.task) }
 }

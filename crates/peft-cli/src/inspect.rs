@@ -16,6 +16,7 @@ use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets, read_adapter};
 use crate::cli::InspectArgs;
 use crate::hub;
 use crate::method::describe;
+use crate::options::TrainOptions;
 use crate::run_folder::{labels_of, options_of};
 use crate::task::Task;
 use crate::terminal::say;
@@ -139,7 +140,8 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
         let config = ModelConfig::from_folder(&base).context("the base's configuration")?;
         let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
-        let head = Task::of(&file.config, Some(outputs)).head();
+        let task = Some(Task::of(&file.config, Some(outputs)));
+        let head = TrainOptions { task, ..TrainOptions::default() }.head();
         share(parameters, AnyModel::new(&config, head, outputs, device)?.num_params())?;
     }
     Ok(())

@@ -15,11 +15,13 @@ mod merge;
 mod method;
 mod options;
 mod predict;
+mod recipe;
 mod run_folder;
 mod session;
 mod task;
 mod terminal;
 mod train;
+mod writing;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     let merged = merge(scorer.model.into_inner(), &scorer.adapter)?;
     let tensors = named_tensors(&merged, merged.sites(), scorer.config.naming());
     let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;
-    let head = scorer.task.head();
+    let head = scorer.options.head();
     config.insert("architectures".into(), json!([scorer.config.class(head)]));
     if let Some(module) = head.module() {
         // A score and an answer have outputs without names, and the base's names may be more or fewer.

@@ -15,10 +15,11 @@ use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, Settings};
 use serde::{Deserialize, Serialize};
 
-use parse::{Pattern, bias, bits, indices, init, keep, names, pattern, targets, task};
+use parse::{Pattern, bias, bits, indices, init, keep, label_as, names, pattern, targets, task};
 
 use crate::method::{PLACEMENTS, methods};
-use crate::task::{SHORTEST, Task};
+use crate::recipe::recipes;
+use crate::task::{LabelAs, SHORTEST, Task};
 
 /// Which columns of a data file are read, and how.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,9 +30,15 @@ pub(crate) struct DataOptions {
     /// The column of second texts, for pairs
     #[arg(long, value_name = "NAME")]
     pub(crate) pair_column: Option<String>,
-    /// The column of labels; guessed from its name by default
+    /// The column of labels, or of texts to write; guessed from its name by default
     #[arg(long, value_name = "NAME")]
     pub(crate) label_column: Option<String>,
+    /// The text, made of columns: "Review: {body} Stars:"
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text_column", "pair_column"])]
+    pub(crate) template: Option<String>,
+    /// choice: the columns of the texts to choose from, or one of lists; guessed by default
+    #[arg(long, value_name = "NAMES", value_parser = names)]
+    pub(crate) choice_columns: Option<OneOrMany<String>>,
     /// The file has no header; columns are called 0, 1, …
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) no_header: Option<bool>,
@@ -49,6 +56,8 @@ impl DataOptions {
             text: self.text_column.clone(),
             text_pair: self.pair_column.clone(),
             label: self.label_column.clone(),
+            template: self.template.clone(),
+            choices: self.choice_columns.as_ref().map(|names| names.as_slice().to_vec()),
         }
     }
 
@@ -101,6 +110,9 @@ macro_rules! options {
 }
 
 options! {
+    /// A published way to train: the options it comes to, where none is given
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(recipes()))]
+    recipe: String,
     /// The base model: a folder with config.json and weights, or a hub id
     #[arg(long, value_name = "MODEL")]
     model: String,
@@ -120,18 +132,31 @@ options! {
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
     /// What is learned: single (one class a row), multi (several), regression (a number), token (a tag a word), qa
-    /// (where in a text an answer stands) [default: single]
+    /// (where in a text an answer stands), text (another text), choice (one of several texts) [default: single]
     #[arg(long, value_parser = task)]
     task: Task,
+    /// single, with T5: how a label is said: text (its words are written), choice (the likeliest of all labels' words),
+    /// head (a classifier) [default: text]
+    #[arg(long, value_parser = label_as)]
+    label_as: LabelAs,
+    /// single, with T5: words of labels, as label=words with commas between [default: the labels, _ read as a blank]
+    #[arg(long, value_name = "LABEL=WORDS,…", value_parser = pattern::<String>)]
+    label_words: Pattern<String>,
     /// The column of texts; guessed from its name by default
     #[arg(long, value_name = "NAME")]
     text_column: String,
     /// The column of second texts, for pairs
     #[arg(long, value_name = "NAME")]
     pair_column: String,
-    /// The column of labels; guessed from its name by default
+    /// The column of labels, or of texts to write; guessed from its name by default
     #[arg(long, value_name = "NAME")]
     label_column: String,
+    /// The text, made of columns: "Review: {body} Stars:"
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text_column", "pair_column"])]
+    template: String,
+    /// choice: the columns of the texts to choose from, or one of lists; guessed by default
+    #[arg(long, value_name = "NAMES", value_parser = names)]
+    choice_columns: OneOrMany<String>,
     /// The files have no header; columns are called 0, 1, …
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     no_header: bool,
@@ -141,9 +166,16 @@ options! {
     /// Double quotes are ordinary characters (the default for TSV)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     no_quotes: bool,
-    /// Longest text in tokens; longer ones are cut [default: 128, for qa 384, or the model's positions if fewer]
+    /// Longest text to read in tokens; longer ones are cut [default: 128, for qa 384, for text and choice 512, or the
+    /// model's positions if fewer]
     #[arg(long, value_name = "N")]
     max_length: usize,
+    /// Longest text to write in tokens; longer ones are cut [default: that of the longest label, or 128]
+    #[arg(long, value_name = "N")]
+    max_target_length: usize,
+    /// Beams of the search for a text where the run is measured [default: 1]
+    #[arg(long, value_name = "N")]
+    num_beams: usize,
     /// qa: tokens by which the windows of a long context overlap [default: a third of the longest text]
     #[arg(long, value_name = "N")]
     doc_stride: usize,
@@ -420,6 +452,8 @@ impl TrainOptions {
             text_column: self.text_column.clone(),
             pair_column: self.pair_column.clone(),
             label_column: self.label_column.clone(),
+            template: self.template.clone(),
+            choice_columns: self.choice_columns.clone(),
             no_header: self.no_header,
             quotes: self.quotes,
             no_quotes: self.no_quotes,

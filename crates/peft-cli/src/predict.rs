@@ -2,6 +2,7 @@
 
 mod answers;
 mod words;
+mod written;
 
 use std::io::{BufWriter, Read, Write};
 
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::PredictArgs;
 use crate::session::Scorer;
-use crate::task::Task;
+use crate::task::{Form, Task};
 use crate::terminal::unless_closed;
 
 /// A label counts as given from this probability on, where a text may have several.
@@ -26,6 +27,7 @@ pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
         bail!("--question: the adapter was trained for the task {}, not for qa; leave it out", scorer.task.name());
     }
     match scorer.task.target() {
+        Some(_) if scorer.options.form() != Form::Scored => written::run(args, &scorer),
         Some(target) => texts(args, &scorer, target),
         None if scorer.task == Task::Token => words::run(args, &scorer),
         None => answers::run(args, &scorer),
@@ -34,12 +36,25 @@ pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
 
 /// Labels of whole texts.
 fn texts(args: PredictArgs, scorer: &Scorer, target: Target) -> Result<()> {
+    let examples = examples(&args, scorer)?;
+    let encoded = scorer.encoder.encode_all(&examples)?;
+    let scores = predict(&*scorer.model, &scorer.adapter, &encoded, scorer.pad_id(), target, args.scorer.batch_size)?;
+    let line = |(example, scores): (&Example, &Vec<f32>)| match args.json {
+        true => scorer.object(example, scores, target),
+        false => scorer.line(example, scores, target),
+    };
+    print(examples.iter().zip(&scores).map(line))
+}
+
+/// The texts that are asked about.
+fn examples(args: &PredictArgs, scorer: &Scorer) -> Result<Vec<Example>> {
     let examples = match (&args.data, args.text.is_empty()) {
         (Some(path), _) => {
-            let columns = scorer.columns(args.scorer.columns)?;
+            let columns = scorer.columns(args.scorer.columns.clone())?;
             let table = Table::read(path, &columns.reading())?;
             let mut names = columns.names();
             names.label = None;
+            let target = scorer.task.target().unwrap_or(Target::Single);
             Examples::from_table(&table, &Columns::resolve(&table, &names, None)?, target, None)?.rows
         }
         (None, false) => lines(args.text.iter().map(String::as_str)),
@@ -48,13 +63,7 @@ fn texts(args: PredictArgs, scorer: &Scorer, target: Target) -> Result<()> {
     if examples.is_empty() {
         bail!("no texts; give them as arguments, with --data, or a line each on standard input");
     }
-    let encoded = scorer.encoder.encode_all(&examples)?;
-    let scores = predict(&*scorer.model, &scorer.adapter, &encoded, scorer.pad_id(), target, args.scorer.batch_size)?;
-    let line = |(example, scores): (&Example, &Vec<f32>)| match args.json {
-        true => scorer.object(example, scores, target),
-        false => scorer.line(example, scores, target),
-    };
-    print(examples.iter().zip(&scores).map(line))
+    Ok(examples)
 }
 
 /// Writes lines to standard output.
@@ -77,8 +86,13 @@ fn standard_input() -> Result<String> {
 }
 
 fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Example> {
-    let example =
-        |(i, text): (usize, &str)| Example { text: text.to_string(), text_pair: None, label: None, line: i + 1 };
+    let example = |(i, text): (usize, &str)| Example {
+        text: text.to_string(),
+        text_pair: None,
+        choices: None,
+        label: None,
+        line: i + 1,
+    };
     texts.enumerate().map(example).filter(|example| !example.text.trim().is_empty()).collect()
 }
 
@@ -92,7 +106,7 @@ impl Scorer {
         let text = example.text.replace(['\t', '\n', '\r'], " ");
         match target {
             Target::Regression => format!("{:.4}\t{text}", scores[0]),
-            Target::Single => {
+            Target::Single | Target::Choice | Target::Text => {
                 let best = largest(scores);
                 format!("{}\t{:.4}\t{text}", self.name(best), scores[best])
             }
@@ -114,7 +128,7 @@ impl Scorer {
             scores.iter().enumerate().map(|(id, score)| (self.name(id), json!(score))).collect();
         match target {
             Target::Regression => object.insert("score".into(), json!(scores[0])),
-            Target::Single => {
+            Target::Single | Target::Choice | Target::Text => {
                 object.insert("label".into(), json!(self.name(largest(scores))));
                 object.insert("probability".into(), json!(scores[largest(scores)]));
                 object.insert("probabilities".into(), Value::Object(all))

@@ -1,13 +1,14 @@
 //! An adapter on its base, ready to score texts: what `eval` and `predict` share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use burn::prelude::*;
 use peft::core::{Adapter, Frozen};
 use peft::models::{AnyModel, ModelConfig};
 use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
-use peft_data::{Encoder, Labels};
+use peft_data::{AnswerOptions, Encoder, Labels};
 use serde_json::{Map, Value};
 
 use crate::hub::{self, Need};
@@ -16,6 +17,7 @@ use crate::run_folder::{labels_of, options_of};
 use crate::task::Task;
 use crate::terminal::note;
 use crate::train::quantised;
+use crate::writing::Tokenising;
 
 /// An adapter, its base, its tokenizer and the names of its labels.
 pub(crate) struct Scorer {
@@ -23,7 +25,7 @@ pub(crate) struct Scorer {
     /// Its configuration.
     pub(crate) config: ModelConfig,
     pub(crate) adapter: Adapter<AnyMethod>,
-    pub(crate) encoder: Encoder,
+    pub(crate) encoder: Arc<Encoder>,
     pub(crate) task: Task,
     pub(crate) labels: Option<Labels>,
     /// The folder of the base.
@@ -62,20 +64,20 @@ impl Scorer {
         let options = options.unwrap_or_default();
         let task = options.task.unwrap_or_else(|| Task::of(&file.config, outputs));
         let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
-        let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options };
         let shape = ModelConfig::from_folder(&base)?;
-        let model = AnyModel::from_folder(&base, task.head(), outputs, device)?.module;
+        let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options }.resolve_for(&shape)?;
+        let model = AnyModel::from_folder(&base, options.head(), outputs, device)?.module;
         let model = quantised(model, options.base_bits)?;
         let (_, adapter) = load_adapter(&model, folder)?;
         let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
         let positions = shape.positions();
         options.refuse_too_long(positions)?;
-        let encoder = Encoder::from_folder(tokenizer, options.max_length(positions))?;
+        let encoder = Arc::new(Encoder::from_folder(tokenizer, options.max_length(positions))?);
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, task) {
             (labels @ Some(_), _) => labels,
-            (None, Task::Regression | Task::Qa) => None,
+            (None, Task::Regression | Task::Qa | Task::Text | Task::Choice) => None,
             // The reference's own names for what nobody named.
             (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
         };
@@ -94,10 +96,17 @@ impl Scorer {
             text_column: given.text_column.or(run.text_column),
             pair_column: given.pair_column.or(run.pair_column),
             label_column: given.label_column.or(run.label_column),
+            template: given.template.or(run.template),
+            choice_columns: given.choice_columns.or(run.choice_columns),
             no_header: given.no_header.or(run.no_header),
             quotes: given.quotes.or(run.quotes),
             no_quotes: given.no_quotes.or(run.no_quotes),
         })
+    }
+
+    /// How rows become tokens.
+    pub(crate) fn tokenising(&self, answers: AnswerOptions) -> Tokenising<'_> {
+        Tokenising { options: &self.options, encoder: &self.encoder, base: &self.base, answers }
     }
 
     /// The id that pads.

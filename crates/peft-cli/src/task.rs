@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use peft::models::Head;
+use peft::models::{Head, ModelConfig};
 use peft_data::{AnswerOptions, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,6 +25,33 @@ pub(crate) enum Task {
     Token,
     /// Where in a context the answer to a question stands.
     Qa,
+    /// Another text for a text.
+    Text,
+    /// One of the texts that a row offers.
+    Choice,
+}
+
+/// How a model says which label a text has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LabelAs {
+    /// By a classifier on top of it.
+    Head,
+    /// It writes the label's words.
+    Text,
+    /// The likeliest of all labels' words is the one.
+    Choice,
+}
+
+/// What a model does for a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Gives scores.
+    Scored,
+    /// Writes a text.
+    Written,
+    /// Chooses the likeliest of several texts.
+    Chosen,
 }
 
 impl Task {
@@ -34,18 +61,10 @@ impl Task {
         match text("task_type") {
             Some("TOKEN_CLS") => Self::Token,
             Some("QUESTION_ANS") => Self::Qa,
+            Some("SEQ_2_SEQ_LM") => Self::Text,
             _ if text("problem_type") == Self::Multi.problem_type() => Self::Multi,
             _ if outputs == Some(1) => Self::Regression,
             _ => Self::Single,
-        }
-    }
-
-    /// The reference's word for it.
-    pub(crate) fn task_type(self) -> &'static str {
-        match self {
-            Self::Single | Self::Multi | Self::Regression => "SEQ_CLS",
-            Self::Token => "TOKEN_CLS",
-            Self::Qa => "QUESTION_ANS",
         }
     }
 
@@ -55,7 +74,7 @@ impl Task {
             Self::Single => Some("single_label_classification"),
             Self::Multi => Some("multi_label_classification"),
             Self::Regression => Some("regression"),
-            Self::Token | Self::Qa => None,
+            Self::Token | Self::Qa | Self::Text | Self::Choice => None,
         }
     }
 
@@ -67,6 +86,8 @@ impl Task {
             Self::Regression => "regression",
             Self::Token => "token",
             Self::Qa => "qa",
+            Self::Text => "text",
+            Self::Choice => "choice",
         }
     }
 
@@ -76,31 +97,31 @@ impl Task {
             Self::Single => Some(Target::Single),
             Self::Multi => Some(Target::Multi),
             Self::Regression => Some(Target::Regression),
+            Self::Text => Some(Target::Text),
+            Self::Choice => Some(Target::Choice),
             Self::Token | Self::Qa => None,
-        }
-    }
-
-    /// The head it takes.
-    pub(crate) fn head(self) -> Head {
-        match self {
-            Self::Single | Self::Multi | Self::Regression => Head::Sequence,
-            Self::Token => Head::Token,
-            Self::Qa => Head::QuestionAnswering,
         }
     }
 
     /// Tokens of the longest text by default: a context takes more than a sentence.
     fn max_length(self) -> usize {
-        if self == Self::Qa { 384 } else { 128 }
+        match self {
+            Self::Qa => 384,
+            Self::Text | Self::Choice => 512,
+            _ => 128,
+        }
     }
 
     /// Refuses options of columns where the format says which is which.
     pub(crate) fn refuse_columns(self, given: &DataOptions) -> Result<()> {
-        let DataOptions { text_column, pair_column, label_column, no_header, quotes, no_quotes } = given;
+        let DataOptions { text_column, pair_column, label_column, template, choice_columns, .. } = given;
+        let DataOptions { no_header, quotes, no_quotes, .. } = given;
         let options = [
             ("text_column", text_column.is_some()),
             ("pair_column", pair_column.is_some()),
             ("label_column", label_column.is_some()),
+            ("template", template.is_some()),
+            ("choice_columns", choice_columns.is_some()),
             ("no_header", no_header.is_some()),
             ("quotes", quotes.is_some()),
             ("no_quotes", no_quotes.is_some()),
@@ -119,6 +140,55 @@ impl TrainOptions {
     /// The task.
     pub(crate) fn task(&self) -> Task {
         self.task.unwrap_or_default()
+    }
+
+    /// What the model does for a row.
+    pub(crate) fn form(&self) -> Form {
+        match (self.task(), self.label_as) {
+            (Task::Text, _) | (Task::Single, Some(LabelAs::Text)) => Form::Written,
+            (Task::Choice, _) | (Task::Single, Some(LabelAs::Choice)) => Form::Chosen,
+            _ => Form::Scored,
+        }
+    }
+
+    /// The head it takes.
+    pub(crate) fn head(&self) -> Head {
+        match (self.form(), self.task()) {
+            (Form::Written | Form::Chosen, _) => Head::Text,
+            (_, Task::Token) => Head::Token,
+            (_, Task::Qa) => Head::QuestionAnswering,
+            _ => Head::Sequence,
+        }
+    }
+
+    /// The reference's word for the task.
+    pub(crate) fn task_type(&self) -> &'static str {
+        match self.head() {
+            Head::Token => "TOKEN_CLS",
+            Head::QuestionAnswering => "QUESTION_ANS",
+            Head::Text => "SEQ_2_SEQ_LM",
+            _ => "SEQ_CLS",
+        }
+    }
+
+    /// Sets what the architecture decides: a model that makes texts says labels in words unless told otherwise.
+    ///
+    /// # Errors
+    /// A task that the architecture does not do.
+    pub(crate) fn resolve_for(mut self, model: &ModelConfig) -> Result<Self> {
+        let name = model.model_type();
+        if self.task() == Task::Single && self.label_as.is_none() {
+            self.label_as = Some(if model.makes_text() { LabelAs::Text } else { LabelAs::Head });
+        }
+        match (model.makes_text(), self.form()) {
+            (false, Form::Written | Form::Chosen) if self.task() == Task::Single => {
+                bail!("label_as: `{name}` has no decoder and makes no text; leave it out, or use a T5")
+            }
+            (false, Form::Written | Form::Chosen) => {
+                bail!("task: `{name}` has no decoder and makes no text; choose another --task, or use a T5")
+            }
+            _ => Ok(self),
+        }
     }
 
     /// The longest text for a model of so many positions, some of which virtual tokens may take; of any number, where
@@ -162,9 +232,22 @@ impl TrainOptions {
     pub(crate) fn resolve_task(self) -> Result<Self> {
         let task = self.task();
         task.refuse_columns(&self.data())?;
-        let asked = [("doc_stride", self.doc_stride.is_some()), ("no_answer", self.no_answer.is_some())];
-        if let Some((option, _)) = asked.into_iter().find(|(_, given)| *given && task != Task::Qa) {
-            bail!("{option}: not an option of the task {}; leave it out, or choose --task qa", task.name());
+        let own = [
+            ("doc_stride", self.doc_stride.is_some(), &[Task::Qa][..]),
+            ("no_answer", self.no_answer.is_some(), &[Task::Qa]),
+            ("label_as", self.label_as.is_some(), &[Task::Single]),
+            ("label_words", self.label_words.is_some(), &[Task::Single]),
+            ("choice_columns", self.choice_columns.is_some(), &[Task::Choice]),
+            ("max_target_length", self.max_target_length.is_some(), &[Task::Single, Task::Text, Task::Choice]),
+            ("num_beams", self.num_beams.is_some(), &[Task::Single, Task::Text]),
+        ];
+        if let Some((option, _, tasks)) = own.into_iter().find(|(_, given, tasks)| *given && !tasks.contains(&task)) {
+            let tasks: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
+            let name = task.name();
+            bail!("{option}: not an option of the task {name}; leave it out, or choose --task {}", tasks.join(" or "));
+        }
+        if self.label_words.is_some() && matches!(self.label_as, Some(LabelAs::Head)) {
+            bail!("label_words: a classifier does not say words; leave it out, or choose --label-as text");
         }
         Ok(Self { task: Some(task), ..self })
     }
@@ -188,10 +271,12 @@ mod tests {
     #[case(Task::Regression)]
     #[case(Task::Token)]
     #[case(Task::Qa)]
+    #[case(Task::Text)]
     fn a_task_is_found_again_by_its_words(#[case] task: Task) {
         assert_eq!(serde_json::to_value(task).unwrap(), task.name());
         let outputs = if task == Task::Regression { 1 } else { 3 };
-        let config = json!({"task_type": task.task_type(), "problem_type": task.problem_type()});
+        let options = TrainOptions { task: Some(task), ..TrainOptions::default() };
+        let config = json!({"task_type": options.task_type(), "problem_type": task.problem_type()});
         assert_eq!(Task::of(config.as_object().unwrap(), Some(outputs)), task);
     }
 

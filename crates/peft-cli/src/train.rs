@@ -26,6 +26,7 @@ use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
 use crate::task::{Task, shown};
 use crate::terminal::{note, say};
+use crate::writing::Tokenising;
 
 pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
     if args.tui && !std::io::stdout().is_terminal() {
@@ -41,7 +42,7 @@ pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
         }
         None => {
             let file = args.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
-            let options = args.options.over(file).resolve()?;
+            let options = args.options.over(file).with_recipe()?.resolve()?;
             RunFolder::refuse_taken(options.output.as_deref().unwrap_or(Path::new("")))?;
             (None, options)
         }
@@ -57,17 +58,18 @@ struct Session {
     shape: ModelConfig,
     labels: Option<Labels>,
     outputs: usize,
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     train: Rows,
     valid: Rows,
 }
 
 impl Session {
     /// Reads the data; `run` is the folder of a run that is resumed.
-    fn open(mut options: TrainOptions, run: Option<&Path>) -> Result<Self> {
+    fn open(options: TrainOptions, run: Option<&Path>) -> Result<Self> {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let shape = ModelConfig::from_folder(&model)?;
+        let mut options = options.resolve_for(&shape)?.recipe_for(&shape)?;
         options.refuse_too_long(shape.positions())?;
         let max_length = options.max_length(shape.positions());
         let stride = options.doc_stride(max_length);
@@ -86,7 +88,7 @@ impl Session {
             Some(path) => (train.trainable()?, read(path, labels.as_ref())?),
             None => train.trainable()?.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
         };
-        let encoder = Encoder::from_folder(run.unwrap_or(&model), max_length)?;
+        let encoder = Arc::new(Encoder::from_folder(run.unwrap_or(&model), max_length)?);
         if encoder.vocab_size() > shape.vocab_size() {
             bail!(
                 "{}: the tokenizer has {} tokens, the model {}; they do not belong together",
@@ -96,14 +98,15 @@ impl Session {
             );
         }
         let answers = options.answers(false);
-        let (train, valid) = (train.into_rows(answers, stride, &encoder)?, valid.into_rows(answers, stride, &encoder)?);
+        let tokenising = Tokenising { options: &options, encoder: &encoder, base: &model, answers };
+        let (train, valid) = (tokenising.rows(train)?, tokenising.rows(valid)?);
         Ok(Self { options, model, shape, labels, outputs, encoder, train, valid })
     }
 
     fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
-        let head = self.options.task().head();
+        let head = self.options.head();
         let loaded = AnyModel::from_folder(&self.model, head, Some(self.outputs), &device)?;
         let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
         let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
@@ -157,10 +160,10 @@ impl Session {
     fn adapter_config<M>(&self, loaded: &Loaded<M>) -> Result<AnyConfig> {
         let task = self.options.task();
         let save: Vec<&str> =
-            task.head().module().into_iter().chain(loaded.fresh_modules(self.shape.prefix())).collect();
+            self.options.head().module().into_iter().chain(loaded.fresh_modules(self.shape.prefix())).collect();
         let mut config = self.options.adapter_config(self.shape.model_type(), &save)?;
         config.record([
-            ("task_type", json!(task.task_type())),
+            ("task_type", json!(self.options.task_type())),
             ("base_model_name_or_path", json!(self.options.model)),
             ("revision", json!(self.options.revision)),
         ]);

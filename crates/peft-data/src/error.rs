@@ -1,9 +1,16 @@
 //! One error for the whole crate. Every message is one line that says where the trouble is (file, line or
 //! column) and what to do about it, because the reader is the person who owns the file, not us.
 
-use std::fmt;
+mod names;
+mod place;
+
 use std::io;
 use std::path::PathBuf;
+
+use names::{did_you_mean, quoted};
+
+pub(crate) use names::nearest;
+pub use place::Place;
 
 /// What can go wrong between a user's files and the planned batches.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +173,7 @@ pub enum DataError {
     CannotGuess {
         /// The file.
         path: PathBuf,
-        /// What is looked for: `text` or `label`.
+        /// What is looked for: `text`, `label` or `choices`.
         role: &'static str,
         /// The option that names the column.
         option: &'static str,
@@ -230,6 +237,29 @@ pub enum DataError {
         nearest: Vec<String>,
         /// All known labels.
         known: Vec<String>,
+    },
+    /// A template that is none.
+    #[error("the template `{template}` cannot be used: {reason}")]
+    Template {
+        /// The template.
+        template: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A label that names none of its row's choices.
+    #[error(
+        "`{}`, {place}: `{label}` is neither one of the choices {} nor the index of one, counted from 0; correct it",
+        path.display(), quoted(choices)
+    )]
+    NoSuchChoice {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// The label.
+        label: String,
+        /// The choices of the row.
+        choices: Vec<String>,
     },
     /// A set of labels that cannot be one.
     #[error("the labels cannot be used: {reason}")]
@@ -396,80 +426,4 @@ pub enum DataError {
         /// The setting that is zero.
         what: &'static str,
     },
-}
-
-/// Where a row stands in its file, as a message says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The line of a text file, from 1 and counting the header.
-    Line(usize),
-    /// The row of a file that has no lines (Parquet), from 1.
-    Row(usize),
-}
-
-impl Place {
-    /// The number alone.
-    pub fn number(self) -> usize {
-        match self {
-            Self::Line(n) | Self::Row(n) => n,
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(n) => write!(f, "line {n}"),
-            Self::Row(n) => write!(f, "row {n}"),
-        }
-    }
-}
-
-/// The names of `all` most like `name`, best first, at most three and none that has little in common.
-pub(crate) fn nearest(name: &str, all: &[String]) -> Vec<String> {
-    let wanted = name.to_lowercase();
-    let mut scored: Vec<(f64, &String)> = all
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(score, _)| *score > 0.75)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().take(3).map(|(_, candidate)| candidate.clone()).collect()
-}
-
-fn did_you_mean(nearest: &[String]) -> String {
-    if nearest.is_empty() { String::new() } else { format!(" (did you mean {}?)", quoted(nearest)) }
-}
-
-/// A list a person can read: at most twenty names, then how many more there are.
-fn quoted(names: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let mut text = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(n: usize) -> Vec<String> {
-        (0..n).map(|i| format!("label-{i}")).collect()
-    }
-
-    #[test]
-    fn long_lists_are_cut() {
-        let text = quoted(&names(77));
-        assert!(text.ends_with("`label-19` and 57 more"), "{text}");
-        assert_eq!(quoted(&names(2)), "`label-0`, `label-1`");
-    }
-
-    #[test]
-    fn the_nearest_name_ignores_case_and_leaves_strangers_out() {
-        let all = ["Sentence".to_owned(), "label".to_owned(), "idx".to_owned()];
-        assert_eq!(nearest("sentense", &all), ["Sentence"]);
-        assert!(nearest("premise-of-it-all", &all).is_empty());
-    }
 }

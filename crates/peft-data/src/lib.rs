@@ -18,5 +18,5 @@ pub use questions::{
 };
 pub use sentences::{Entity, EntityMetrics, EntityScore, OUTSIDE, Sentence, Sentences, Tags, entities, names_entities};
 pub use table::{Cell, ReadOptions, Table};
-pub use task::{ColumnNames, Columns, Example, Examples, Label, Labels, Target};
+pub use task::{ColumnNames, Columns, Example, Examples, Label, LabelWords, Labels, Target};
 pub use tokens::{Encoded, EncodedWords, Encoder, IGNORED, Window};

@@ -1,13 +1,17 @@
 //! What the rows mean: which columns are read, what the labels are, and the examples that come of both.
 
+mod choices;
 mod columns;
 mod examples;
 mod labels;
 mod split;
+mod template;
+mod words;
 
 pub use columns::{ColumnNames, Columns};
 pub use examples::{Example, Examples, Label};
 pub use labels::Labels;
+pub use words::LabelWords;
 
 /// What a model learns to predict from a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -19,4 +23,8 @@ pub enum Target {
     Multi,
     /// A number.
     Regression,
+    /// A text.
+    Text,
+    /// One of the choices that the row brings along.
+    Choice,
 }

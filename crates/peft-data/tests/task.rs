@@ -49,7 +49,7 @@ fn named_columns_win_and_a_named_text_has_no_guessed_pair() {
     let table = table("a.tsv", "sentence1\tsentence2\tlabel\tother\nx\ty\t1\tz\n");
     let named = |text: Option<&str>, pair: Option<&str>, label: Option<&str>| {
         let own = |name: Option<&str>| name.map(str::to_owned);
-        let names = ColumnNames { text: own(text), text_pair: own(pair), label: own(label) };
+        let names = ColumnNames { text: own(text), text_pair: own(pair), label: own(label), ..ColumnNames::default() };
         Columns::resolve(&table, &names, None).map(|columns| columns.to_string())
     };
     assert_eq!(named(Some("other"), None, None).unwrap(), "text from `other`");

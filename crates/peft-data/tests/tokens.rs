@@ -18,7 +18,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn row(text: &str, pair: Option<&str>) -> Example {
-    Example { text: text.to_owned(), text_pair: pair.map(str::to_owned), label: None, line: 1 }
+    Example { text: text.to_owned(), text_pair: pair.map(str::to_owned), choices: None, label: None, line: 1 }
 }
 
 fn encode(folder: &Path, max_length: usize, text: &str, pair: Option<&str>) -> Encoded {

@@ -6,7 +6,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::prelude::*;
 use peft_data::BatchPlan;
-use peft_models::Batch;
+use peft_models::{Batch, GenerationConfig};
 
 use crate::error::Result;
 use crate::metrics::Targets;
@@ -25,6 +25,8 @@ pub struct LabelledBatch {
     pub seed: u64,
     /// The rows' indices in the data.
     pub rows: Vec<usize>,
+    /// How texts are made of it where it is measured on.
+    pub generation: Option<Arc<GenerationConfig>>,
 }
 
 /// Where in the training rows a run stands. burn-train's loaders know no epoch and cannot begin in the middle of

@@ -43,6 +43,9 @@ pub enum Error {
     /// Something of peft-data.
     #[error(transparent)]
     Data(#[from] peft_data::DataError),
+    /// Something of peft-models.
+    #[error(transparent)]
+    Model(#[from] peft_models::Error),
     /// A failure inside burn-train.
     #[error("training stopped: {0}")]
     Training(String),

@@ -6,14 +6,16 @@ use burn::data::dataloader::{DataLoader, Progress};
 use burn::prelude::*;
 use burn::train::metric::{Adaptor, Metric, MetricMetadata, Numeric};
 use peft_core::Hooks;
-use peft_data::{AnswerMetrics, BatchPlan, Encoded, EntityMetrics, Target, pad};
-use peft_models::{Batch, Scorer};
+use peft_data::{AnswerMetrics, BatchPlan, Encoded, EntityMetrics, Target};
+use peft_models::{Batch, Generated, GenerationConfig, Scorer};
 
-use crate::batches::Batches;
+use crate::batches::{Batches, LabelledBatch};
+use crate::choices::{choice_scores, token_losses};
 use crate::error::{Error, Result};
 use crate::metrics::{Score, ScoreInput, Scored, Tally};
-use crate::objective::{losses, probabilities};
-use crate::rows::Rows;
+use crate::objective::{objective, probabilities};
+use crate::rows::{Rows, labels, padded};
+use crate::trainee::written;
 
 /// What [`evaluate`] measures.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +53,13 @@ pub fn evaluate<M: Scorer>(model: &M, hooks: &dyn Hooks, rows: Rows, batch_size:
     let failed = |error: String| Error::Training(error);
     for item in batches.iter() {
         let item = item.map_err(|error| failed(error.to_string()))?;
-        let values = model.scores(&item.batch, hooks);
-        let loss = losses(values.clone(), &item.targets);
-        let scored = Scored { loss, scores: values, targets: item.targets, tokens: item.tokens, rows: item.rows };
+        let (loss, values) = objective(model.scores(&item.batch, hooks), &item.targets);
+        let texts = match &item.generation {
+            Some(config) => written(model, &item.batch, config, hooks)?,
+            None => Vec::new(),
+        };
+        let LabelledBatch { targets, tokens, rows, .. } = item;
+        let scored = Scored { loss, scores: values, targets, tokens, rows, texts, fault: None };
         sum += f64::from(scored.loss.clone().sum().into_scalar::<f32>());
         count += scored.loss.dims()[0];
         let input: ScoreInput = scored.adapt();
@@ -125,6 +131,60 @@ pub fn score<M: Scorer>(
     Ok(out)
 }
 
+/// What is made of each text, in the order given.
+///
+/// # Errors
+/// A batch size of 0, and a model that makes no texts or cannot under `config`.
+pub fn write<M: Scorer>(
+    model: &M,
+    hooks: &dyn Hooks,
+    texts: &[&Encoded],
+    pad_id: u32,
+    config: &GenerationConfig,
+    batch_size: usize,
+) -> Result<Vec<Generated>> {
+    let mut out = vec![Generated::default(); texts.len()];
+    for (rows, batch) in planned(texts, pad_id, batch_size, &model.device())? {
+        let made = model.generate(&batch, config, hooks)?;
+        rows.iter().zip(made).for_each(|(&row, made)| out[row] = made);
+    }
+    Ok(out)
+}
+
+/// How likely each choice of each text is, in the order given: the softmax of their length-normalised log-likelihoods.
+/// `choices` are the tokens of each text's choices.
+///
+/// # Errors
+/// A batch size of 0.
+///
+/// # Panics
+/// If there are not choices for each text.
+pub fn choose<M: Scorer>(
+    model: &M,
+    hooks: &dyn Hooks,
+    texts: &[&Encoded],
+    choices: &[Vec<Vec<u32>>],
+    pad_id: u32,
+    batch_size: usize,
+) -> Result<Vec<Vec<f32>>> {
+    assert_eq!(texts.len(), choices.len(), "choices for each text");
+    let mut out = vec![Vec::new(); texts.len()];
+    for (rows, batch) in planned(texts, pad_id, batch_size, &model.device())? {
+        let (labels, flat) = labels(rows.iter().flat_map(|&row| choices[row].iter()));
+        let of = (0..).zip(&rows).flat_map(|(at, &row)| vec![at; choices[row].len()]).collect();
+        let nll = token_losses(model.scores(&batch.with_choices(flat, of), hooks), &labels);
+        let scores: Vec<f32> = choice_scores(nll, &labels, 1.0).into_data().iter::<f32>().collect();
+        let mut scores = scores.into_iter();
+        for row in rows {
+            let own: Vec<f32> = scores.by_ref().take(choices[row].len()).collect();
+            let largest = own.iter().copied().fold(f32::MIN, f32::max);
+            let sum: f32 = own.iter().map(|score| (score - largest).exp()).sum();
+            out[row] = own.into_iter().map(|score| (score - largest).exp() / sum).collect();
+        }
+    }
+    Ok(out)
+}
+
 /// Hands each batch's rows and their scores to `each`.
 fn batched<M: Scorer>(
     model: &M,
@@ -134,13 +194,24 @@ fn batched<M: Scorer>(
     batch_size: usize,
     mut each: impl FnMut(&[usize], Tensor<3>),
 ) -> Result<()> {
-    let device = model.device();
-    let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-    for rows in BatchPlan::new(&lengths, batch_size)?.in_order() {
-        let encoded: Vec<&Encoded> = rows.iter().map(|&row| texts[row]).collect();
-        let padded = pad(&encoded, pad_id);
-        let batch = Batch::new(padded.ids, padded.type_ids, padded.mask, rows.len(), &device);
+    for (rows, batch) in planned(texts, pad_id, batch_size, &model.device())? {
         each(&rows, model.scores(&batch, hooks));
     }
     Ok(())
+}
+
+/// Batches of texts of like length, with the texts' places.
+fn planned<'a>(
+    texts: &'a [&'a Encoded],
+    pad_id: u32,
+    batch_size: usize,
+    device: &'a Device,
+) -> Result<impl Iterator<Item = (Vec<usize>, Batch)> + 'a> {
+    let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+    let batch = move |rows: Vec<usize>| {
+        let encoded: Vec<&Encoded> = rows.iter().map(|&row| texts[row]).collect();
+        let batch = padded(&encoded, pad_id, device);
+        (rows, batch)
+    };
+    Ok(BatchPlan::new(&lengths, batch_size)?.in_order().into_iter().map(batch))
 }

@@ -19,8 +19,8 @@ mod trainee;
 
 pub use batches::{Batches, Cursor, LabelledBatch};
 pub use error::{Error, Result};
-pub use evaluate::{Detail, Evaluation, evaluate, predict, score};
-pub use objective::{losses, probabilities};
+pub use evaluate::{Detail, Evaluation, choose, evaluate, predict, score, write};
+pub use objective::{losses, objective, probabilities};
 pub use rows::{Rows, outputs};
 pub use settings::{Keep, Settings};
 pub use strategy::SaveAdapter;

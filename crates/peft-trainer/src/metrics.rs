@@ -23,6 +23,7 @@ mod scored;
 mod sets;
 mod tally;
 mod values;
+mod written;
 
 pub use classes::ClassCounts;
 pub use judge::{Asked, Judge, Tagged};
@@ -34,3 +35,4 @@ pub use sets::SetCounts;
 pub(crate) use tally::Tally;
 pub use tally::largest;
 pub use values::{mean_squared_error, pearson, spearman};
+pub use written::{Meant, Written};

@@ -4,17 +4,54 @@ use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
 use peft_data::Target;
 
+use crate::choices::{choice_losses, choice_scores, token_losses};
 use crate::metrics::{Targets, labelled};
 
 /// The losses whose mean is what the reference minimises: one a row, or, of positions, one for each that has a class.
 ///
 /// `scores`: `[rows, positions, outputs]`, one position for what is said of a whole text. Classes: cross-entropy. Sets of
 /// classes: binary cross-entropy, averaged over the outputs. Values: squared error of the one output. Spans: the mean of
-/// the cross-entropies, over the row's positions, of the beginning and of the end.
+/// the cross-entropies, over the row's positions, of the beginning and of the end. Texts: the cross-entropy of each
+/// token. Choices: T-Few's, see [`choice_losses`]; the rows of `scores` are the choices.
 ///
 /// # Panics
 /// If there are not as many targets as rows.
 pub fn losses(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
+    objective(scores, targets).0
+}
+
+/// [`losses`], and what is to be kept of the scores to judge by: of texts their mean log-likelihood a token,
+/// `[rows, 1, 1]`, of choices their scores, `[rows, 1, choices]`, lowest where a row has fewer; else the scores.
+///
+/// # Panics
+/// If there are not as many targets as rows.
+pub fn objective(scores: Tensor<3>, targets: &Targets) -> (Tensor<1>, Tensor<3>) {
+    match targets {
+        Targets::Texts(texts) => {
+            let nll = token_losses(scores, texts);
+            let kept = choice_scores(nll.clone().detach(), texts, 1.0);
+            let [rows, positions] = nll.dims();
+            let places: Vec<i64> = labelled(texts, positions).map(|(place, _)| place).collect();
+            let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &nll.device());
+            (nll.reshape([rows * positions]).select(0, places), kept.reshape([rows, 1, 1]))
+        }
+        Targets::Choices { choices, weights, most } => {
+            let nll = token_losses(scores, &choices.labels);
+            let by_length = choice_scores(nll.clone().detach(), &choices.labels, weights.length_norm);
+            let values: Vec<f32> = by_length.to_data().iter::<f32>().collect();
+            let device = nll.device();
+            let mut kept = vec![f32::MIN; choices.right.len() * most];
+            for (row, texts) in choices.by_row().iter().enumerate() {
+                texts.iter().enumerate().for_each(|(i, &text)| kept[row * most + i] = values[text]);
+            }
+            let kept = Tensor::from_data(TensorData::new(kept, [choices.right.len(), 1, *most]), &device);
+            (choice_losses(nll, choices, weights), kept)
+        }
+        _ => (of_positions(scores.clone(), targets), scores),
+    }
+}
+
+fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
     let [rows, positions, outputs] = scores.dims();
     assert_eq!(rows, targets.rows(), "a target for each row");
     let device = scores.device();
@@ -49,6 +86,7 @@ pub fn losses(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
             let last = of_places(scores.narrow(2, 1, 1).squeeze_dim(2), spans.iter().map(|span| span.1));
             (first + last).div_scalar(2.0)
         }
+        Targets::Texts(_) | Targets::Choices { .. } => unreachable!("they have losses of their own"),
     }
 }
 
@@ -73,7 +111,7 @@ fn of_places(logits: Tensor<2>, places: impl Iterator<Item = usize> + Clone) -> 
 /// Probabilities `[rows, outputs]` of the classes; in regression the value itself.
 pub fn probabilities(target: Target, logits: Tensor<2>) -> Tensor<2> {
     match target {
-        Target::Single => softmax(logits, 1),
+        Target::Single | Target::Choice | Target::Text => softmax(logits, 1),
         Target::Multi => sigmoid(logits),
         Target::Regression => logits,
     }

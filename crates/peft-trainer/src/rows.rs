@@ -1,16 +1,22 @@
 //! What a run learns from and is measured on: rows of token ids, and what is right for each.
 
+mod choices;
 mod sentences;
 mod texts;
 mod windows;
+mod written;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use burn::prelude::*;
-use peft_data::{AnswerOptions, BatchPlan, Encoded, Encoder, Examples, Labels, Questions, Sentences, Target, pad};
-use peft_models::Batch;
+use peft_data::{
+    AnswerOptions, BatchPlan, Encoded, Encoder, Examples, LabelWords, Labels, Questions, Sentences, Target, pad,
+};
+use peft_models::{Batch, GenerationConfig, IGNORED};
 
 use crate::batches::LabelledBatch;
+use crate::choices::ChoiceWeights;
 use crate::error::Result;
 use crate::metrics::{Score, Targets};
 
@@ -39,6 +45,11 @@ trait Source: Debug + Send + Sync {
 
     /// Rows as tensors and what is right for them. What is random in it is drawn by `seed`.
     fn batch(&self, rows: &[usize], seed: u64, device: &Device) -> (Batch, Targets);
+
+    /// How texts are made where they are measured on.
+    fn generation(&self) -> Option<Arc<GenerationConfig>> {
+        None
+    }
 }
 
 impl Rows {
@@ -48,7 +59,7 @@ impl Rows {
     /// What the tokenizer reports.
     ///
     /// # Panics
-    /// If an example has no label.
+    /// If an example has no label, or one that a head has no scores for.
     pub fn texts(examples: &Examples, target: Target, outputs: usize, encoder: &Encoder) -> Result<Self> {
         Ok(Self(Box::new(texts::Texts::new(examples, target, outputs, encoder)?)))
     }
@@ -71,6 +82,43 @@ impl Rows {
     /// What the tokenizer reports, and a question that leaves no room for its context.
     pub fn questions(questions: Questions, options: AnswerOptions, stride: usize, encoder: &Encoder) -> Result<Self> {
         Ok(Self(Box::new(windows::Windows::new(questions, options, stride, encoder)?)))
+    }
+
+    /// Tokenises texts and the texts to write of them, cut to `longest` tokens. With `words`, what is to be written are
+    /// the words of labels, and what was written is judged by the label that it means or is nearest to. `generation`
+    /// says how texts are made where the rows are measured on.
+    ///
+    /// # Errors
+    /// What the tokenizer reports.
+    ///
+    /// # Panics
+    /// If an example has no label, or one that is neither a text nor, with `words`, a class.
+    pub fn written(
+        examples: &Examples,
+        words: Option<LabelWords>,
+        longest: usize,
+        generation: GenerationConfig,
+        encoder: &Arc<Encoder>,
+    ) -> Result<Self> {
+        Ok(Self(Box::new(written::WrittenRows::new(examples, words, longest, generation, encoder)?)))
+    }
+
+    /// Tokenises texts, each with the texts to choose from, cut to `longest` tokens: those that the row brings along, or
+    /// `words`, the same for every row. `weights` are those of the losses.
+    ///
+    /// # Errors
+    /// What the tokenizer reports.
+    ///
+    /// # Panics
+    /// If an example has no class as its label, or there are neither `words` nor choices.
+    pub fn choices(
+        examples: &Examples,
+        words: Option<&LabelWords>,
+        longest: usize,
+        weights: ChoiceWeights,
+        encoder: &Encoder,
+    ) -> Result<Self> {
+        Ok(Self(Box::new(choices::ChoiceRows::new(examples, words, longest, weights, encoder)?)))
     }
 
     /// Number of rows.
@@ -125,12 +173,12 @@ impl Rows {
     pub(crate) fn batch(&self, rows: &[usize], seed: u64, device: &Device) -> LabelledBatch {
         let (batch, targets) = self.0.batch(rows, seed, device);
         let tokens = rows.iter().map(|&row| self.0.length(row)).sum();
-        LabelledBatch { batch, targets, tokens, seed, rows: rows.to_vec() }
+        LabelledBatch { batch, targets, tokens, seed, rows: rows.to_vec(), generation: self.0.generation() }
     }
 }
 
 /// Texts padded to one length.
-fn padded(encoded: &[&Encoded], pad_id: u32, device: &Device) -> Batch {
+pub(crate) fn padded(encoded: &[&Encoded], pad_id: u32, device: &Device) -> Batch {
     let padded = pad(encoded, pad_id);
     Batch::new(padded.ids, padded.type_ids, padded.mask, encoded.len(), device)
 }
@@ -138,6 +186,18 @@ fn padded(encoded: &[&Encoded], pad_id: u32, device: &Device) -> Batch {
 /// The id that pads.
 fn pad_id(encoder: &Encoder) -> u32 {
     encoder.pad_id().unwrap_or(0)
+}
+
+/// Texts to make, padded to one length: as rows, and one behind the other.
+pub(crate) fn labels<'a>(texts: impl Iterator<Item = &'a Vec<u32>> + Clone) -> (Vec<Vec<i64>>, Vec<i64>) {
+    let width = texts.clone().map(Vec::len).max().unwrap_or(0);
+    let padded = |text: &Vec<u32>| {
+        let ids = text.iter().map(|&id| i64::from(id));
+        ids.chain(std::iter::repeat(IGNORED)).take(width).collect()
+    };
+    let rows: Vec<Vec<i64>> = texts.map(padded).collect();
+    let flat = rows.concat();
+    (rows, flat)
 }
 
 /// Hands over a text's tokens.

@@ -269,6 +269,9 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
             let item = item.map_err(|error| Error::Training(error.to_string()))?;
             iteration += 1;
             let scored = InferenceStep::step(&model, item);
+            if let Some(fault) = scored.fault {
+                return Err(Error::Training(fault));
+            }
             let item = TrainingItem::new(scored, items.progress(), Some(iteration), None);
             components.interrupter.fail_on_error(components.processor.process_valid(LearnerEvent::ProcessedItem(item)));
         }

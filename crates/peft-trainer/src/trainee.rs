@@ -3,12 +3,12 @@
 use burn::module::Module;
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use peft_core::{Adapter, Frozen, Method};
-use peft_models::Scorer;
+use peft_core::{Adapter, Frozen, Hooks, Method};
+use peft_models::{Batch, Generated, GenerationConfig, Scorer};
 
 use crate::batches::LabelledBatch;
 use crate::metrics::Scored;
-use crate::objective::losses;
+use crate::objective::objective;
 
 /// A frozen model and the adapter trained on it. To Burn its parameters are the adapter's alone.
 #[derive(Module, Debug)]
@@ -27,13 +27,15 @@ impl<M: Scorer, P: Method> Trainee<M, P> {
 
     fn score(&self, item: LabelledBatch) -> (Tensor<1>, Scored) {
         let scores = self.backbone.scores(&item.batch, &self.adapter);
-        let loss = losses(scores.clone(), &item.targets);
+        let (loss, scores) = objective(scores, &item.targets);
         let scored = Scored {
             loss: without_graph(loss.clone()),
             scores: without_graph(scores),
             targets: item.targets,
             tokens: item.tokens,
             rows: item.rows,
+            texts: Vec::new(),
+            fault: None,
         };
         (loss, scored)
     }
@@ -65,6 +67,23 @@ impl<M: Scorer, P: Method> InferenceStep for Trainee<M, P> {
     type Output = Scored;
 
     fn step(&self, item: LabelledBatch) -> Scored {
-        self.score(item).1
+        let written = item.generation.as_deref().map(|config| written(&*self.backbone, &item.batch, config, &self.adapter));
+        let scored = self.score(item).1;
+        match written {
+            None => scored,
+            Some(Ok(texts)) => Scored { texts, ..scored },
+            Some(Err(error)) => Scored { fault: Some(error.to_string()), ..scored },
+        }
     }
+}
+
+/// The best text that `model` makes of each row.
+pub(crate) fn written<M: Scorer>(
+    model: &M,
+    batch: &Batch,
+    config: &GenerationConfig,
+    hooks: &dyn Hooks,
+) -> peft_models::Result<Vec<Vec<u32>>> {
+    let best = |generated: Generated| generated.sequences.into_iter().next().map(|best| best.ids).unwrap_or_default();
+    Ok(model.generate(batch, config, hooks)?.into_iter().map(best).collect())
 }

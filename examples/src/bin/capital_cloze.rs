@@ -88,7 +88,7 @@ fn capitals(pairs: &[(String, String)], encoder: &Encoder) -> Result<Verbalizer>
 /// The questions as one batch, and the places of their masks, counted through all its rows.
 fn ask(t: &Template, pairs: &[(String, String)], e: &Encoder, device: &Device) -> Result<(Batch, Tensor<1, Int>)> {
     let question = |(country, _): &(String, String)| {
-        Ok(Example { text: t.render(country, SLOT, "[MASK]")?, text_pair: None, label: None, line: 0 })
+        Ok(Example { text: t.render(country, SLOT, "[MASK]")?, text_pair: None, choices: None, label: None, line: 0 })
     };
     let encoded = e.encode_all(&pairs.iter().map(question).collect::<Result<Vec<_>>>()?)?;
     let padded = pad(&encoded.iter().collect::<Vec<&Encoded>>(), e.pad_id().unwrap_or(0));

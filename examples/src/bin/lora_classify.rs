@@ -58,7 +58,7 @@ fn main() -> Result<()> {
     // As another program would: a plain device, the base anew, the adapter from its folder.
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &Device::flex())?.module;
     let (_, adapter) = load_adapter(&bert, folder)?;
-    let text = |text: &str| Example { text: text.into(), text_pair: None, label: None, line: 0 };
+    let text = |text: &str| Example { text: text.into(), text_pair: None, choices: None, label: None, line: 0 };
     let examples = [text("A warm and funny film."), text("Dull, long and badly acted.")];
     let texts = encoder.encode_all(&examples)?;
     let probabilities = predict(&bert, &adapter, &texts, encoder.pad_id().unwrap_or(0), Target::Single, 32)?;

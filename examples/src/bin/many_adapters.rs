@@ -53,7 +53,7 @@ fn main() -> Result<()> {
 
 fn encode(base: &Path, texts: &[&str], device: &Device) -> Result<Batch> {
     let encoder = Encoder::from_folder(base, 64)?;
-    let row = |text: &&str| Example { text: text.to_string(), text_pair: None, label: None, line: 0 };
+    let row = |text: &&str| Example { text: text.to_string(), text_pair: None, choices: None, label: None, line: 0 };
     let encoded = encoder.encode_all(&texts.iter().map(row).collect::<Vec<_>>())?;
     let padded = pad(&encoded.iter().collect::<Vec<&Encoded>>(), encoder.pad_id().unwrap_or(0));
     Ok(Batch::new(padded.ids, padded.type_ids, padded.mask, padded.rows, device))

@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let heads = ["pooler", "classifier"];
 
     // A method knows no tokenizer, so it takes the ids of the text, without [CLS] and [SEP].
-    let question = Example { text: QUESTION.into(), text_pair: None, label: None, line: 0 };
+    let question = Example { text: QUESTION.into(), text_pair: None, choices: None, label: None, line: 0 };
     let ids = encoder.encode_all(&[question])?.remove(0).ids;
     let ids = &ids[1..ids.len() - 1];
     let from_text = PromptConfig::new(ids.len()).with_text(QUESTION, "bert-base-uncased").with_modules_to_save(heads);

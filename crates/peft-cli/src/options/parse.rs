@@ -7,13 +7,17 @@ use peft::lora::{Bias, Init};
 use peft_trainer::Keep;
 use serde::Deserialize;
 
-use crate::task::Task;
+use crate::task::{LabelAs, Task};
 
 /// Values by module name or expression.
 pub(crate) type Pattern<V> = BTreeMap<String, V>;
 
 pub(super) fn task(given: &str) -> Result<Task, String> {
-    word(given, "single, multi, regression, token or qa")
+    word(given, "single, multi, regression, token, qa, text or choice")
+}
+
+pub(super) fn label_as(given: &str) -> Result<LabelAs, String> {
+    word(given, "text, choice or head")
 }
 
 pub(super) fn bias(given: &str) -> Result<Bias, String> {

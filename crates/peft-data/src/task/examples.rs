@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::choices::ChoiceColumns;
+use super::template::Template;
 use super::{Columns, Labels, Target};
 use crate::error::{DataError, nearest};
 use crate::table::{Cell, Table};
@@ -9,12 +11,14 @@ use crate::table::{Cell, Table};
 /// What a row says is right.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Label {
-    /// The class.
+    /// The class, or the choice among those of the row.
     Class(usize),
     /// The classes, ascending and each once.
     Classes(Vec<usize>),
     /// The value.
     Value(f32),
+    /// The text to write, as the file has it.
+    Text(String),
 }
 
 /// One row.
@@ -24,6 +28,8 @@ pub struct Example {
     pub text: String,
     /// The second text of a pair.
     pub text_pair: Option<String>,
+    /// What there is to choose from, in [`Target::Choice`].
+    pub choices: Option<Vec<String>>,
     /// What is right, where the file says so.
     pub label: Option<Label>,
     /// The line of the file (in Parquet the row) it comes from, from 1.
@@ -37,7 +43,7 @@ pub struct Examples {
     pub path: PathBuf,
     /// The rows, in the file's order.
     pub rows: Vec<Example>,
-    /// The labels; `None` in regression and where no label is read.
+    /// The labels; `None` where the target is no class of a fixed set, and where no label is read.
     pub labels: Option<Labels>,
 }
 
@@ -50,27 +56,40 @@ impl Examples {
         target: Target,
         labels: Option<&Labels>,
     ) -> Result<Self, DataError> {
-        let text = table.column(&columns.text)?;
+        let text = Text::of(table, columns)?;
         let pair = columns.text_pair.as_deref().map(|name| table.column(name)).transpose()?;
         let label = match &columns.label {
             Some(name) => Some(LabelColumn { table, column: table.column(name)?, separator: &columns.separator }),
             None => None,
         };
+        let choices = match target {
+            Target::Choice => Some(ChoiceColumns::find(table, columns)?),
+            _ => None,
+        };
         let labels = match (target, &label, labels) {
-            (Target::Regression, ..) | (_, None, None) => None,
+            (Target::Regression | Target::Text | Target::Choice, ..) | (_, None, None) => None,
             (_, _, Some(labels)) => Some(labels.clone()),
             (_, Some(column), None) => Some(column.labels(target)?),
         };
         let rows = (0..table.len())
             .map(|row| {
+                let offered = choices.as_ref().map(|choices| choices.row(row)).transpose()?;
+                let label = match (&label, &labels) {
+                    (None, _) => None,
+                    (Some(column), Some(labels)) => Some(column.class(row, target, labels)?),
+                    (Some(column), None) => Some(match (target, &choices, &offered) {
+                        (Target::Text, ..) => Label::Text(column.text(row)?),
+                        (_, Some(choices), Some(offered)) => {
+                            Label::Class(choices.index(row, column.name(row)?, offered)?)
+                        }
+                        _ => column.number(row)?,
+                    }),
+                };
                 Ok(Example {
-                    text: table.text(row, text)?.to_owned(),
+                    text: text.row(table, row)?,
                     text_pair: pair.map(|column| table.text(row, column).map(str::to_owned)).transpose()?,
-                    label: match (&label, &labels) {
-                        (None, _) => None,
-                        (Some(column), Some(labels)) => Some(column.class(row, target, labels)?),
-                        (Some(column), None) => Some(column.number(row)?),
-                    },
+                    choices: offered,
+                    label,
                     line: table.place(row).number(),
                 })
             })
@@ -89,6 +108,28 @@ impl Examples {
     }
 }
 
+/// Where the text of a row comes from.
+enum Text {
+    Column(usize),
+    Template(Template),
+}
+
+impl Text {
+    fn of(table: &Table, columns: &Columns) -> Result<Self, DataError> {
+        match (&columns.template, &columns.text) {
+            (Some(template), _) => Ok(Self::Template(Template::parse(template, table)?)),
+            (None, text) => Ok(Self::Column(table.column(text.as_deref().unwrap_or_default())?)),
+        }
+    }
+
+    fn row(&self, table: &Table, row: usize) -> Result<String, DataError> {
+        match self {
+            Self::Column(column) => Ok(table.text(row, *column)?.to_owned()),
+            Self::Template(template) => template.fill(table, row),
+        }
+    }
+}
+
 /// The label column of a table.
 struct LabelColumn<'a> {
     table: &'a Table,
@@ -97,15 +138,23 @@ struct LabelColumn<'a> {
 }
 
 impl<'a> LabelColumn<'a> {
+    /// The one label name of a row.
+    fn name(&self, row: usize) -> Result<&'a str, DataError> {
+        let name = self.table.text(row, self.column)?.trim();
+        if name.is_empty() { Err(self.table.missing(row, self.column)) } else { Ok(name) }
+    }
+
+    /// The text to write, blanks around it included; nothing but blanks is missing.
+    fn text(&self, row: usize) -> Result<String, DataError> {
+        self.name(row)?;
+        Ok(self.table.text(row, self.column)?.to_owned())
+    }
+
     /// The label names of a row. In a multi-label task a list or a separated text, which may be empty; else
     /// exactly one, which may not.
     fn names(&self, row: usize, target: Target) -> Result<Vec<&'a str>, DataError> {
         if target != Target::Multi {
-            let name = self.table.text(row, self.column)?.trim();
-            if name.is_empty() {
-                return Err(self.table.missing(row, self.column));
-            }
-            return Ok(vec![name]);
+            return Ok(vec![self.name(row)?]);
         }
         let names: Vec<&str> = match self.table.value(row, self.column)? {
             Cell::List(names) => names.iter().map(String::as_str).collect(),
@@ -157,7 +206,7 @@ impl<'a> LabelColumn<'a> {
     }
 
     fn number(&self, row: usize) -> Result<Label, DataError> {
-        let name = self.names(row, Target::Regression)?[0];
+        let name = self.name(row)?;
         match name.parse() {
             Ok(value) if f32::is_finite(value) => Ok(Label::Value(value)),
             _ => Err(DataError::NotANumber {

@@ -76,6 +76,7 @@ mod tests {
             .map(|(line, class)| Example {
                 text: format!("row {line}"),
                 text_pair: None,
+                choices: None,
                 label: Some(Label::Class(*class)),
                 line,
             })

@@ -12,6 +12,7 @@ use peft_data::{
 
 use super::kind::ScoreKind;
 use super::scored::NOWHERE;
+use super::written::Written;
 use crate::error::Result;
 
 /// Sentences, and the tag that each of their words has.
@@ -128,6 +129,8 @@ pub enum Judge {
     Words(Arc<Tagged>),
     /// The texts of answers.
     Answers(Arc<Asked>),
+    /// What was written, as text.
+    Written(Arc<Written>),
 }
 
 impl Judge {
@@ -141,6 +144,7 @@ impl Judge {
             }
             Self::Words(_) => vec![ScoreKind::Accuracy],
             Self::Answers(_) => vec![ScoreKind::F1, ScoreKind::ExactMatch],
+            Self::Written(written) => written.kinds(),
         }
     }
 }
@@ -245,7 +249,7 @@ mod tests {
         // The second sentence, padded, comes first. Its entity is found; the word cut off is one that is missed.
         let values = [saying(&[2, 0, 1, 0, 0]), saying(&[1, 0, 0, 1, 1])].concat();
         let targets = Targets::Tokens(vec![tagged.classes(1), tagged.classes(0)]);
-        tally.add(&Values { values: &values, positions: 5, outputs: 3, rows: &[1, 0] }, &targets);
+        tally.add(&Values { values: &values, positions: 5, outputs: 3, rows: &[1, 0], texts: &[] }, &targets);
         // Right: X 0..2 and X 0..1; predicted one more, X 1..2 of the first; missed the X that was cut off.
         for kind in [ScoreKind::F1, ScoreKind::Precision, ScoreKind::Recall] {
             assert_eq!(tally.score(kind), 2.0 / 3.0, "{kind}");
@@ -289,7 +293,7 @@ mod tests {
         (scores[6], scores[7]) = (1.0, 1.0);
         let add = |tally: &mut Tally, row: usize, values: &[f32]| {
             let targets = Targets::Spans(vec![asked.span(row)]);
-            tally.add(&Values { values, positions: 6, outputs: 2, rows: &[row] }, &targets);
+            tally.add(&Values { values, positions: 6, outputs: 2, rows: &[row], texts: &[] }, &targets);
         };
         add(&mut tally, 0, &scores);
         assert!(tally.score(ScoreKind::F1).is_nan(), "half of a question");

@@ -21,9 +21,18 @@ pub enum ScoreKind {
     Precision,
     /// The share of the entities that are found. 0 if there is none.
     Recall,
-    /// The share of the answers that are one of the right ones, by the rules of SQuAD.
+    /// The share of the answers that are one of the right ones, by the rules of SQuAD; of written texts those that are
+    /// right but for blanks around them.
     #[serde(rename = "exact_match")]
     ExactMatch,
+    /// ROUGE-1 of written texts: the mean F-measure of their words (Lin 2004).
+    Rouge1,
+    /// The same of pairs of words.
+    Rouge2,
+    /// The same of the longest common subsequence.
+    RougeL,
+    /// BLEU of all written texts together (Papineni et al. 2002), as sacrebleu computes it, in [0, 1].
+    Bleu,
     /// The Matthews correlation coefficient, for any number of classes. 0 if only one class is predicted or occurs.
     Matthews,
     /// The linear correlation. 0 if the predictions or the targets are constant.
@@ -37,12 +46,16 @@ pub enum ScoreKind {
 
 impl ScoreKind {
     /// Every score.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Accuracy,
         Self::F1,
         Self::Precision,
         Self::Recall,
         Self::ExactMatch,
+        Self::Rouge1,
+        Self::Rouge2,
+        Self::RougeL,
+        Self::Bleu,
         Self::Matthews,
         Self::Pearson,
         Self::Spearman,
@@ -57,6 +70,10 @@ impl ScoreKind {
             Self::Precision => "precision",
             Self::Recall => "recall",
             Self::ExactMatch => "exact_match",
+            Self::Rouge1 => "rouge1",
+            Self::Rouge2 => "rouge2",
+            Self::RougeL => "rougel",
+            Self::Bleu => "bleu",
             Self::Matthews => "matthews",
             Self::Pearson => "pearson",
             Self::Spearman => "spearman",
@@ -89,7 +106,8 @@ impl fmt::Display for ScoreKind {
 /// A name that is no score.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no score; choose one of accuracy, f1, precision, recall, exact_match, matthews, pearson, spearman, mse"
+    "`{0}` is no score; choose one of accuracy, f1, precision, recall, exact_match, rouge1, rouge2, rougel, bleu, \
+     matthews, pearson, spearman, mse"
 )]
 pub struct UnknownScore(pub String);
 
@@ -105,6 +123,7 @@ impl FromStr for ScoreKind {
 pub fn scores_for(target: Target, classes: usize) -> Vec<ScoreKind> {
     match target {
         Target::Single if classes < 2 => vec![ScoreKind::Accuracy],
+        Target::Choice | Target::Text => vec![ScoreKind::Accuracy],
         Target::Single => vec![ScoreKind::Accuracy, ScoreKind::F1, ScoreKind::Matthews],
         Target::Multi => vec![ScoreKind::F1, ScoreKind::Accuracy],
         Target::Regression => vec![ScoreKind::Pearson, ScoreKind::Spearman, ScoreKind::MeanSquaredError],

@@ -19,12 +19,14 @@ pub struct ScoreInput {
     pub targets: Targets,
     /// The rows' indices in their split.
     pub rows: Vec<usize>,
+    /// What was written for each, where anything was.
+    pub texts: Vec<Vec<u32>>,
 }
 
 /// One [`ScoreKind`] of a split: rows are counted as they come, and the final value is that of all of them.
 ///
 /// While the split runs, the value so far costs one pass over the classes; the two correlations and the scores of answers
-/// have none until the end. Its burn-train name is [`ScoreKind::name`].
+/// and of written texts have none until the end. Its burn-train name is [`ScoreKind::name`].
 #[derive(Clone)]
 pub struct Score {
     kind: ScoreKind,
@@ -66,7 +68,7 @@ impl Score {
 
     /// Whether it can be told while the split runs.
     fn runs(&self) -> bool {
-        self.kind.runs() && !matches!(self.judge, Judge::Answers(_))
+        self.kind.runs() && !matches!(self.judge, Judge::Answers(_) | Judge::Written(_))
     }
 
     fn entry(&self, tally: &Tally) -> Option<NumericEntry> {
@@ -90,7 +92,7 @@ impl Metric for Score {
     fn update(&mut self, input: &ScoreInput, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
         let [_, positions, outputs] = input.scores.dims();
         let values: Vec<f32> = input.scores.clone().try_into_vec_as()?;
-        let scored = Values { values: &values, positions, outputs, rows: &input.rows };
+        let scored = Values { values: &values, positions, outputs, rows: &input.rows, texts: &input.texts };
         self.split.add(&scored, &input.targets);
         if !self.runs() {
             return Ok(SerializedEntry::not_available(None));
@@ -143,7 +145,7 @@ mod tests {
 
     fn input(scores: Tensor<3>, targets: Targets) -> ScoreInput {
         let rows = (0..targets.rows()).collect();
-        ScoreInput { scores, targets, rows }
+        ScoreInput { scores, targets, rows, texts: Vec::new() }
     }
 
     fn classes(predicted: &[usize], actual: &[usize]) -> ScoreInput {

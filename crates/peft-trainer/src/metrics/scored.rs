@@ -5,6 +5,7 @@ use burn::tensor::{ExecutionError, TensorData};
 use burn::train::metric::{AccuracyInput, Adaptor, ItemLazy, LossInput};
 
 use super::score::ScoreInput;
+use crate::choices::{ChoiceWeights, Choices};
 
 /// What the rows of a batch should have been.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,17 @@ pub enum Targets {
     Tokens(Vec<Vec<i64>>),
     /// The first and the last position of each row's answer. A position that the row does not have is passed over.
     Spans(Vec<(usize, usize)>),
+    /// The tokens to write for each row. A negative one is passed over.
+    Texts(Vec<Vec<i64>>),
+    /// The texts to choose from.
+    Choices {
+        /// The texts, and which of them is right.
+        choices: Choices,
+        /// Of the losses.
+        weights: ChoiceWeights,
+        /// The most choices that a row of the split has.
+        most: usize,
+    },
 }
 
 /// The span of an answer that nobody knows.
@@ -33,6 +45,8 @@ impl Targets {
             Self::Values(rows) => rows.len(),
             Self::Tokens(rows) => rows.len(),
             Self::Spans(rows) => rows.len(),
+            Self::Texts(rows) => rows.len(),
+            Self::Choices { choices, .. } => choices.right.len(),
         }
     }
 }
@@ -52,7 +66,8 @@ pub struct Scored {
     /// The losses of the batch as [`losses`](crate::losses) gives them: each, so that the mean of a split does not weigh
     /// batches.
     pub loss: Tensor<1>,
-    /// `[rows, positions, outputs]`; one position for what is said of a whole text.
+    /// `[rows, positions, outputs]`; one position for what is said of a whole text, and the likelihoods of choices and
+    /// of texts in place of the scores of a whole vocabulary: what [`objective`](crate::objective) keeps.
     pub scores: Tensor<3>,
     /// What they should have been.
     pub targets: Targets,
@@ -60,6 +75,10 @@ pub struct Scored {
     pub tokens: usize,
     /// The rows' indices in their split.
     pub rows: Vec<usize>,
+    /// What was written for each, where anything was.
+    pub texts: Vec<Vec<u32>>,
+    /// Why nothing could be written: a step cannot fail.
+    pub fault: Option<String>,
 }
 
 impl ItemLazy for Scored {
@@ -78,7 +97,12 @@ impl Adaptor<LossInput> for Scored {
 
 impl Adaptor<ScoreInput> for Scored {
     fn adapt(&self) -> ScoreInput {
-        ScoreInput { scores: self.scores.clone(), targets: self.targets.clone(), rows: self.rows.clone() }
+        ScoreInput {
+            scores: self.scores.clone(),
+            targets: self.targets.clone(),
+            rows: self.rows.clone(),
+            texts: self.texts.clone(),
+        }
     }
 }
 
@@ -87,7 +111,7 @@ impl Adaptor<ScoreInput> for Scored {
 ///
 /// # Panics
 ///
-/// For numbers and answers, which have no accuracy: register the scores of [`Rows::scores`](crate::Rows::scores).
+/// For numbers, answers and texts, which have no accuracy: register the scores of [`Rows::scores`](crate::Rows::scores).
 impl Adaptor<AccuracyInput> for Scored {
     fn adapt(&self) -> AccuracyInput {
         let device = self.scores.device();
@@ -107,7 +131,10 @@ impl Adaptor<AccuracyInput> for Scored {
                 let columns = Tensor::cat(vec![right.clone().neg().add_scalar(1.0), right], 1);
                 AccuracyInput::new(columns, Tensor::<1, Int>::ones([count], &device))
             }
-            Targets::Values(_) | Targets::Spans(_) => {
+            Targets::Choices { choices, .. } => {
+                AccuracyInput::new(flat, ints(choices.right.iter().map(|&id| id as i64).collect()))
+            }
+            Targets::Values(_) | Targets::Spans(_) | Targets::Texts(_) => {
                 panic!("an AccuracyMetric was registered for a task that has no accuracy")
             }
         }
@@ -132,7 +159,7 @@ mod tests {
 
     fn scored(logits: Tensor<2>, targets: Targets) -> Scored {
         let loss = Tensor::from_floats([1.0, 3.0], &logits.device());
-        Scored { loss, scores: logits.unsqueeze_dim(1), targets, tokens: 8, rows: vec![0, 1] }
+        Scored { loss, scores: logits.unsqueeze_dim(1), targets, tokens: 8, rows: vec![0, 1], texts: Vec::new(), fault: None }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::kind::ScoreKind;
 use super::scored::Targets;
 use super::sets::SetCounts;
 use super::values::{pearson, spearman, squared_error};
+use super::written::WrittenTally;
 
 /// The rows seen so far, as little of them as the scores need.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,7 @@ pub(crate) enum Tally {
     },
     Words(WordTally),
     Answers(AnswerTally),
+    Written(WrittenTally),
 }
 
 /// A batch's scores, off the device.
@@ -32,6 +34,8 @@ pub(crate) struct Values<'a> {
     pub(crate) outputs: usize,
     /// The rows' indices in their split.
     pub(crate) rows: &'a [usize],
+    /// What was written for each, where anything was.
+    pub(crate) texts: &'a [Vec<u32>],
 }
 
 impl Tally {
@@ -41,6 +45,7 @@ impl Tally {
             Judge::Targets => Self::Empty,
             Judge::Words(tagged) => Self::Words(WordTally::new(tagged.clone())),
             Judge::Answers(asked) => Self::Answers(AnswerTally::new(asked.clone())),
+            Judge::Written(written) => Self::Written(WrittenTally::new(written.clone())),
         }
     }
 
@@ -50,20 +55,29 @@ impl Tally {
     ///
     /// If the rows differ in number or the targets in kind from those before: both are mistakes of the caller.
     pub(crate) fn add(&mut self, scored: &Values<'_>, targets: &Targets) {
-        let Values { values, positions, outputs, rows: indices } = *scored;
+        let Values { values, positions, outputs, rows: indices, texts } = *scored;
+        if let Self::Written(tally) = self {
+            assert_eq!(texts.len(), indices.len(), "a text for each row");
+            return indices.iter().zip(texts).for_each(|(&row, ids)| tally.add(row, ids));
+        }
         let width = positions * outputs;
         assert_eq!(values.len(), targets.rows() * width, "scores and targets differ in their number of rows");
         if matches!(self, Self::Empty) {
             *self = match targets {
-                Targets::Classes(_) => Self::Classes(ClassCounts::new(outputs)),
+                Targets::Classes(_) | Targets::Choices { .. } => Self::Classes(ClassCounts::new(outputs)),
                 Targets::Sets(_) => Self::Sets(SetCounts::new()),
                 Targets::Values(_) => Self::Values { predicted: vec![], actual: vec![], squared: 0.0 },
-                Targets::Tokens(_) | Targets::Spans(_) => panic!("targets of positions need a judge"),
+                Targets::Tokens(_) | Targets::Spans(_) | Targets::Texts(_) => {
+                    panic!("targets of positions need a judge")
+                }
             };
         }
         match (self, targets) {
             (Self::Classes(counts), Targets::Classes(rows)) => {
                 values.chunks(width).zip(rows).for_each(|(row, &class)| counts.add(largest(row), class));
+            }
+            (Self::Classes(counts), Targets::Choices { choices, .. }) => {
+                values.chunks(width).zip(&choices.right).for_each(|(row, &right)| counts.add(largest(row), right));
             }
             (Self::Sets(counts), Targets::Sets(rows)) => {
                 for (row, labels) in values.chunks(width).zip(rows) {
@@ -97,6 +111,7 @@ impl Tally {
             Self::Values { actual, .. } => actual.len(),
             Self::Words(tally) => tally.sentences,
             Self::Answers(tally) => tally.windows,
+            Self::Written(tally) => tally.texts,
         }
     }
 
@@ -114,6 +129,7 @@ impl Tally {
             (Self::Values { actual, squared, .. }, ScoreKind::MeanSquaredError) => squared / actual.len() as f64,
             (Self::Words(tally), kind) => tally.score(kind),
             (Self::Answers(tally), kind) => tally.score(kind),
+            (Self::Written(tally), kind) => tally.score(kind),
             _ => f64::NAN,
         }
     }
@@ -130,7 +146,7 @@ mod tests {
     use super::*;
 
     fn one_position(values: &[f32], outputs: usize) -> Values<'_> {
-        Values { values, positions: 1, outputs, rows: &[0] }
+        Values { values, positions: 1, outputs, rows: &[0], texts: &[] }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use super::{Source, digest, pad_id, padded};
 use crate::error::Result;
 use crate::metrics::{Score, Targets, scores_for};
 
+/// What is written or chosen has rows of its own.
+const NO_HEAD: &str = "no head gives scores of such targets";
+
 #[derive(Debug)]
 pub(super) struct Texts {
     encoded: Vec<Encoded>,
@@ -19,6 +22,7 @@ pub(super) struct Texts {
 
 impl Texts {
     pub(super) fn new(examples: &Examples, target: Target, outputs: usize, encoder: &Encoder) -> Result<Self> {
+        assert!(!matches!(target, Target::Text | Target::Choice), "{NO_HEAD}");
         let labels = examples.rows.iter().map(|row| row.label.clone().expect("training rows have labels")).collect();
         let encoded = encoder.encode_all(&examples.rows)?;
         Ok(Self { encoded, labels, target, outputs, pad_id: pad_id(encoder) })
@@ -44,6 +48,7 @@ impl Source for Texts {
             Label::Class(class) => add(*class as u64),
             Label::Classes(classes) => classes.iter().for_each(|&class| add(1 + class as u64)),
             Label::Value(value) => add(u64::from(value.to_bits())),
+            Label::Text(_) => unreachable!("{NO_HEAD}"),
         }
     }
 
@@ -54,6 +59,7 @@ impl Source for Texts {
             Target::Single => Targets::Classes(labels.filter_map(class).collect()),
             Target::Multi => Targets::Sets(labels.filter_map(|label| set(label, self.outputs)).collect()),
             Target::Regression => Targets::Values(labels.filter_map(value).collect()),
+            Target::Text | Target::Choice => unreachable!("{NO_HEAD}"),
         };
         (padded(&encoded, self.pad_id, device), targets)
     }
