@@ -6,6 +6,7 @@ mod batch;
 pub mod bert;
 mod checkpoint;
 mod error;
+pub mod generate;
 mod load;
 mod mask;
 mod save;
