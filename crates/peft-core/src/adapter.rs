@@ -130,4 +130,8 @@ impl<P: Method> Hooks for Adapter<P> {
     fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         self.method.prompt(at, rows)
     }
+    fn for_rows(&self, rows: &[usize]) -> Option<Box<dyn Hooks + '_>> {
+        let method = self.method.for_rows(rows)?;
+        Some(Box::new((&self.saved, method)))
+    }
 }

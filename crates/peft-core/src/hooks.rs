@@ -12,6 +12,10 @@ use crate::site::Site;
 use crate::virtual_tokens::{KeyValue, Prompt, Spans};
 
 /// The places at which a method may answer. Every default is the identity.
+///
+/// Apart from [`prefix`](Self::prefix) and [`prompt`](Self::prompt), which are asked for once for a text, a hook treats
+/// every position by itself. So whoever makes a text token by token may hand it one position at a time, or in one step a
+/// position for each of several continuations of a row: `seq` is whatever is computed at once.
 pub trait Hooks: Send + Sync {
     /// Around a frozen linear. `x`: `[batch, seq, d_in]`; returns `[batch, seq, d_out]`.
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
@@ -60,6 +64,26 @@ pub trait Hooks: Send + Sync {
         let _ = (at, rows);
         None
     }
+
+    /// The hooks for the rows at `rows` of the batch these are for, in that order, where a row may be named several
+    /// times; `None` if they are the same for any rows. `rows` is not empty.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    fn for_rows(&self, rows: &[usize]) -> Option<Box<dyn Hooks + '_>> {
+        let _ = rows;
+        None
+    }
+}
+
+/// `hooks` for the rows at `rows`: made for them, or those of the whole batch.
+pub(crate) fn picked<'a>(hooks: &'a dyn Hooks, rows: &[usize]) -> Box<dyn Hooks + 'a> {
+    hooks.for_rows(rows).unwrap_or_else(|| same(hooks))
+}
+
+/// In a box of one type, so that a composition of compositions stays one of boxes.
+fn same<'a>(hooks: &'a dyn Hooks) -> Box<dyn Hooks + 'a> {
+    Box::new(hooks)
 }
 
 /// The bare backbone.
@@ -68,32 +92,42 @@ pub struct Identity;
 
 impl Hooks for Identity {}
 
-impl<H: Hooks + ?Sized> Hooks for &H {
-    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        (**self).linear(op, x)
-    }
-    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        (**self).norm(op, x)
-    }
-    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
-        (**self).embedding(op, ids)
-    }
-    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
-        (**self).sublayer(at, h)
-    }
-    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
-        (**self).add_norm(op, h)
-    }
-    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
-        (**self).prefix_spans(at, rows)
-    }
-    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
-        (**self).prefix(at, rows)
-    }
-    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
-        (**self).prompt(at, rows)
-    }
+macro_rules! through {
+    ($pointer:ty) => {
+        impl<H: Hooks + ?Sized> Hooks for $pointer {
+            fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+                (**self).linear(op, x)
+            }
+            fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+                (**self).norm(op, x)
+            }
+            fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+                (**self).embedding(op, ids)
+            }
+            fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+                (**self).sublayer(at, h)
+            }
+            fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+                (**self).add_norm(op, h)
+            }
+            fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
+                (**self).prefix_spans(at, rows)
+            }
+            fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
+                (**self).prefix(at, rows)
+            }
+            fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
+                (**self).prompt(at, rows)
+            }
+            fn for_rows(&self, rows: &[usize]) -> Option<Box<dyn Hooks + '_>> {
+                (**self).for_rows(rows)
+            }
+        }
+    };
 }
+
+through!(&H);
+through!(Box<H>);
 
 /// Composition, left to right: the second wraps what the first makes of a layer, so that folding the first into
 /// the weights and then the second gives the same function.
@@ -131,6 +165,14 @@ impl<A: Hooks, B: Hooks> Hooks for (A, B) {
             (Some(a), Some(b)) => Some(a.then(b)),
             (a, b) => a.or(b),
         }
+    }
+    fn for_rows(&self, rows: &[usize]) -> Option<Box<dyn Hooks + '_>> {
+        let (first, second) = (self.0.for_rows(rows), self.1.for_rows(rows));
+        if first.is_none() && second.is_none() {
+            return None;
+        }
+        let pair = (first.unwrap_or_else(|| same(&self.0)), second.unwrap_or_else(|| same(&self.1)));
+        Some(Box::new(pair))
     }
 }
 

@@ -36,9 +36,13 @@ impl BatchRows {
         self.tasks.as_ref().map_or(0, |tasks| tasks[row])
     }
 
-    /// The rows at `indices`, in that order.
-    pub(crate) fn select(&self, indices: &[i32]) -> Self {
-        let tasks = self.tasks.as_ref().map(|tasks| indices.iter().map(|&row| tasks[row as usize]).collect());
+    /// The rows at `indices`, in that order; one may be named several times.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        assert!(indices.iter().all(|&row| row < self.count), "rows {indices:?} of {}", self.count);
+        let tasks = self.tasks.as_ref().map(|tasks| indices.iter().map(|&row| tasks[row]).collect());
         Self { count: indices.len(), tasks }
     }
 }

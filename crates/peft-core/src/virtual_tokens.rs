@@ -41,6 +41,12 @@ impl Spans {
         self
     }
 
+    /// Those of the rows at `rows`, in that order, as wide as before.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let of = |span: &Span| Span { lengths: rows.iter().map(|&row| span.lengths[row]).collect(), ..span.clone() };
+        Self(self.0.iter().map(of).collect())
+    }
+
     /// Total number of positions, used or not.
     pub fn width(&self) -> usize {
         self.0.iter().map(|span| span.width).sum()
@@ -169,5 +175,7 @@ mod tests {
         assert_eq!(spans.used(0).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!(spans.len(1), 3);
         assert!(Spans::ragged(vec![0, 0]).is_empty());
+        let few = spans.select(&[0, 0]);
+        assert_eq!((few.width(), few.len(0), few.len(1)), (3, 1, 1));
     }
 }

@@ -17,6 +17,25 @@ pub enum Error {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// A setting of generation that contradicts another, or is out of range.
+    #[error("generation: {field}: {reason}")]
+    Generation {
+        /// Field of `generation_config.json`.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Scores that are no numbers, while a text was made.
+    #[error(
+        "the scores of token {token} of text {row} hold what is no number; the base model or the adapter has diverged, \
+         evaluate an earlier checkpoint"
+    )]
+    NotANumber {
+        /// The text, from 0.
+        row: usize,
+        /// The token, from 1.
+        token: usize,
+    },
     /// A file of an adapter or a model that could not be read or written.
     #[error(transparent)]
     Core(#[from] peft_core::Error),
@@ -89,6 +108,11 @@ impl Error {
     /// A bad configuration value.
     pub fn config(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Config { field: field.into(), reason: reason.into() }
+    }
+
+    /// A bad setting of generation.
+    pub(crate) fn generation(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Generation { field, reason: reason.into() }
     }
 
     /// A file that is not what it should be.

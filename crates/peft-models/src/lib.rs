@@ -8,6 +8,7 @@ pub mod bert;
 mod checkpoint;
 mod config;
 mod error;
+pub mod generate;
 mod load;
 mod mask;
 mod save;

@@ -33,17 +33,25 @@ impl AttentionMask {
     /// Sets what may not be looked at to the lowest finite value, as the reference does: a row that sees
     /// nothing then gets equal weights instead of NaN. `scores`: `[batch, heads, seq, prefix + seq]`.
     pub(crate) fn apply(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
-        let hidden = match &self.made {
+        fill(scores, self.hidden(prefix))
+    }
+
+    /// What the last position may not look at, `[batch, 1, 1, prefix + seq]`.
+    pub(crate) fn of_last(&mut self, prefix: &Spans) -> Tensor<4, Bool> {
+        let hidden = self.hidden(prefix);
+        let last = hidden.dims()[2] - 1;
+        hidden.narrow(2, last, 1)
+    }
+
+    fn hidden(&mut self, prefix: &Spans) -> Tensor<4, Bool> {
+        match &self.made {
             Some((spans, hidden)) if spans == prefix => hidden.clone(),
             _ => {
                 let hidden = self.make(prefix);
                 self.made = Some((prefix.clone(), hidden.clone()));
                 hidden
             }
-        };
-        let shape = scores.shape();
-        let lowest = scores.dtype().finfo().map_or(f32::MIN as f64, |info| info.min);
-        scores.mask_fill(hidden.expand(shape), lowest)
+        }
     }
 
     fn make(&self, prefix: &Spans) -> Tensor<4, Bool> {
@@ -61,4 +69,11 @@ impl AttentionMask {
         let shape = [rows, 1, text, width];
         hidden.expand(shape).bool_or(behind.unsqueeze::<4>().expand(shape))
     }
+}
+
+/// `scores` with the lowest finite value where `hidden` is true.
+pub(crate) fn fill(scores: Tensor<4>, hidden: Tensor<4, Bool>) -> Tensor<4> {
+    let shape = scores.shape();
+    let lowest = scores.dtype().finfo().map_or(f32::MIN as f64, |info| info.min);
+    scores.mask_fill(hidden.expand(shape), lowest)
 }

@@ -189,6 +189,9 @@ macro_rules! methods {
             fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.prompt(at, rows),)* }
             }
+            fn for_rows(&self, rows: &[usize]) -> Option<Box<dyn Hooks + '_>> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.for_rows(rows),)* }
+            }
         }
 
         impl Method for AnyMethod {

@@ -5,10 +5,11 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use peft_core::nn::{Embedding, Linear, RmsNorm};
-use peft_core::{Attends, Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
+use peft_core::{Attends, Block, Dropout, Hooks, KeyValue, Scope, Site, SiteKind, Sublayer};
 
 use super::bias::RelativeBias;
 use super::config::T5Config;
+use super::kept::Kept;
 use crate::mask::AttentionMask;
 
 /// The block: what it reads is normalised, and it is added to the hidden state.
@@ -44,6 +45,8 @@ pub(super) struct Reads<'a> {
     pub(super) mask: &'a mut AttentionMask,
     /// The relative positions, in an attention of a text with itself.
     pub(super) bias: Option<&'a mut RelativeBias>,
+    /// Where its keys and values are put, if what it reads is the beginning of a text that is to be continued.
+    pub(super) keep: Option<&'a mut Vec<Kept>>,
 }
 
 impl AttentionBlock {
@@ -89,22 +92,36 @@ impl AttentionBlock {
         let output = self.dropout.forward(self.inner.forward(normalised, reads, hooks));
         Sublayer::new(&self.site, &output, &x, None, hooks).finish()
     }
+
+    /// The next token of each continuation, `[rows, beams, d_model]`, same shape out. With a bias it reads the text it
+    /// continues, else what was kept alone.
+    pub(super) fn step(
+        &self,
+        x: Tensor<3>,
+        kept: &mut Kept,
+        bias: Option<&mut RelativeBias>,
+        hooks: &dyn Hooks,
+    ) -> Tensor<3> {
+        let normalised = self.layer_norm.forward(x.clone(), hooks);
+        let output = self.inner.step(normalised, kept, bias, hooks);
+        Sublayer::new(&self.site, &output, &x, None, hooks).finish()
+    }
 }
 
 impl Attention {
     fn forward(&self, x: Tensor<3>, reads: Reads<'_>, hooks: &dyn Hooks) -> Tensor<3> {
-        let Reads { memory, mask, bias } = reads;
-        let [batch, seq, _] = x.dims();
-        let heads = |layer: &Linear, x: &Tensor<3>| {
-            let width = x.dims()[1];
-            layer.forward(x.clone(), hooks).reshape([batch, width, self.n_heads, self.d_head]).swap_dims(1, 2)
-        };
+        let Reads { memory, mask, bias, keep } = reads;
         let source = memory.unwrap_or(&x);
-        let (q, mut k, mut v) = (heads(&self.q, &x), heads(&self.k, source), heads(&self.v, source));
+        let q = self.heads(&self.q, &x, hooks);
+        let (mut k, mut v) = (self.heads(&self.k, source, hooks), self.heads(&self.v, source, hooks));
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
             k = Tensor::cat(vec![prefix.key, k], 2);
             v = Tensor::cat(vec![prefix.value, v], 2);
+        }
+        if let Some(keep) = keep {
+            let hidden = (memory.is_some() || k.dims()[2] > 1).then(|| mask.of_last(&spans));
+            keep.push(Kept::new(KeyValue { key: k.clone(), value: v.clone() }, hidden, spans.clone()));
         }
         let scores = q.matmul(k.transpose());
         let scores = match bias {
@@ -112,7 +129,25 @@ impl Attention {
             None => scores,
         };
         let weights = self.dropout.forward(softmax(mask.apply(scores, &spans), 3));
-        let context = weights.matmul(v).swap_dims(1, 2).reshape([batch, seq, self.n_heads * self.d_head]);
-        self.o.forward(context, hooks)
+        self.out(weights.matmul(v), hooks)
+    }
+
+    fn step(&self, x: Tensor<3>, kept: &mut Kept, bias: Option<&mut RelativeBias>, hooks: &dyn Hooks) -> Tensor<3> {
+        if bias.is_some() {
+            kept.push(self.heads(&self.k, &x, hooks), self.heads(&self.v, &x, hooks));
+        }
+        self.out(kept.attend(self.heads(&self.q, &x, hooks), bias), hooks)
+    }
+
+    /// `[batch, seq, d_model]` to `[batch, heads, seq, d_head]`.
+    fn heads(&self, layer: &Linear, x: &Tensor<3>, hooks: &dyn Hooks) -> Tensor<4> {
+        let [batch, seq, _] = x.dims();
+        layer.forward(x.clone(), hooks).reshape([batch, seq, self.n_heads, self.d_head]).swap_dims(1, 2)
+    }
+
+    /// `[batch, heads, seq, d_head]` to `[batch, seq, d_model]`.
+    fn out(&self, context: Tensor<4>, hooks: &dyn Hooks) -> Tensor<3> {
+        let [batch, _, seq, _] = context.dims();
+        self.o.forward(context.swap_dims(1, 2).reshape([batch, seq, self.n_heads * self.d_head]), hooks)
     }
 }

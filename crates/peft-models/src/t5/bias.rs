@@ -4,6 +4,7 @@ use burn::prelude::*;
 use peft_core::Spans;
 
 use super::config::T5Config;
+use super::kept::indices;
 
 /// Which distances are one class.
 #[derive(Clone, Copy, Debug)]
@@ -46,22 +47,47 @@ impl Buckets {
     }
 }
 
+/// What a stack's positions are told by.
+#[derive(Clone, Debug)]
+pub(super) struct Positions {
+    pub(super) buckets: Buckets,
+    /// `[1 or batch, classes, heads]`.
+    pub(super) table: Tensor<3>,
+    pub(super) rows: usize,
+    /// Virtual tokens in front of the text.
+    pub(super) prompt: Spans,
+}
+
+impl Positions {
+    /// Those of the rows at `rows`, in that order.
+    pub(super) fn select(self, rows: &[usize]) -> Self {
+        let device = self.table.device();
+        let table = match self.table.dims()[0] {
+            1 => self.table,
+            _ => self.table.select(0, indices(rows.iter().copied(), &device)),
+        };
+        Self { table, rows: rows.len(), prompt: self.prompt.select(rows), ..self }
+    }
+}
+
 /// The bias of a stack's self-attentions, made once for a forward pass and again where a layer has another prefix.
 pub(super) struct RelativeBias {
-    buckets: Buckets,
-    /// `[1 or batch, classes, heads]`.
-    table: Tensor<3>,
-    rows: usize,
-    /// Virtual tokens in front of the text.
-    prompt: Spans,
+    positions: Positions,
     text: usize,
+    /// Whether the text's last position is the only one that reads.
+    last: bool,
     made: Option<(Spans, Tensor<4>)>,
 }
 
 impl RelativeBias {
-    /// Of a stack that reads `text` positions behind a `prompt`.
-    pub(super) fn new(buckets: Buckets, table: Tensor<3>, rows: usize, prompt: Spans, text: usize) -> Self {
-        Self { buckets, table, rows, prompt, text, made: None }
+    /// Of a stack that reads `text` positions behind its prompt.
+    pub(super) fn new(positions: Positions, text: usize) -> Self {
+        Self { positions, text, last: false, made: None }
+    }
+
+    /// The same for the last of the `text` positions alone.
+    pub(super) fn of_last(self) -> Self {
+        Self { last: true, ..self }
     }
 
     /// `scores`, `[batch, heads, seq, prefix + seq]`, with the bias.
@@ -77,16 +103,20 @@ impl RelativeBias {
         scores + bias
     }
 
-    /// `[1 or batch, heads, seq, prefix + seq]`.
+    /// `[1 or batch, heads, seq, prefix + seq]`, or `[1 or batch, heads, 1, prefix + seq]` for the last position.
     fn make(&self, prefix: &Spans) -> Tensor<4> {
-        let queries = self.positions(&self.prompt);
-        let keys = self.positions(&prefix.clone().then(self.prompt.clone()));
-        let [_, classes, heads] = self.table.dims();
+        let Positions { buckets, table, rows: count, prompt } = &self.positions;
+        let queries = match self.last {
+            true => vec![vec![self.text as i32 - 1]],
+            false => self.positions(prompt),
+        };
+        let keys = self.positions(&prefix.clone().then(prompt.clone()));
+        let [_, classes, heads] = table.dims();
         let of_row = |row: usize| {
             let (queries, keys) = (&queries[row.min(queries.len() - 1)], &keys[row.min(keys.len() - 1)]);
             let classes: Vec<i32> =
-                queries.iter().flat_map(|query| keys.iter().map(move |key| self.buckets.of(key - query))).collect();
-            let classes = Tensor::<1, Int>::from_data(TensorData::from(classes.as_slice()), &self.table.device());
+                queries.iter().flat_map(|query| keys.iter().map(move |key| buckets.of(key - query))).collect();
+            let classes = Tensor::<1, Int>::from_data(TensorData::from(classes.as_slice()), &table.device());
             (classes, [queries.len(), keys.len()])
         };
         let look_up = |table: Tensor<3>, row: usize| {
@@ -95,16 +125,16 @@ impl RelativeBias {
             table.select(1, classes).reshape([rows, queries, keys, heads]).permute([0, 3, 1, 2])
         };
         if queries.len() == 1 && keys.len() == 1 {
-            return look_up(self.table.clone(), 0);
+            return look_up(table.clone(), 0);
         }
-        let table = self.table.clone().expand([self.rows, classes, heads]);
-        Tensor::cat((0..self.rows).map(|row| look_up(table.clone().narrow(0, row, 1), row)).collect(), 0)
+        let table = table.clone().expand([*count, classes, heads]);
+        Tensor::cat((0..*count).map(|row| look_up(table.clone().narrow(0, row, 1), row)).collect(), 0)
     }
 
     /// The position of each virtual token and of the text, which begins at 0, on each row; of one row where all are the
     /// same. A token that a row does not use takes no position.
     fn positions(&self, spans: &Spans) -> Vec<Vec<i32>> {
-        let width = spans.width();
+        let (width, count) = (spans.width(), self.positions.rows);
         let of_row = |row: usize| {
             let used: Vec<bool> = spans.used(row).collect();
             let mut positions: Vec<i32> = (0..width as i32).map(|i| i - width as i32).collect();
@@ -119,10 +149,10 @@ impl RelativeBias {
         if spans.is_empty() {
             return vec![of_row(0)];
         }
-        let mut rows: Vec<Vec<i32>> = (0..self.rows).map(of_row).collect();
+        let mut rows: Vec<Vec<i32>> = (0..count).map(of_row).collect();
         rows.dedup();
         if rows.len() > 1 {
-            rows = (0..self.rows).map(of_row).collect();
+            rows = (0..count).map(of_row).collect();
         }
         rows
     }
@@ -147,7 +177,10 @@ mod tests {
     fn a_token_that_is_not_used_takes_no_position() {
         let buckets = Buckets { count: 4, max_distance: 8, both_ways: true };
         let table = Tensor::zeros([1, 4, 1], &Device::flex());
-        let of = |spans: Spans| RelativeBias::new(buckets, table.clone(), 2, spans.clone(), 2).positions(&spans);
+        let of = |spans: Spans| {
+            let positions = Positions { buckets, table: table.clone(), rows: 2, prompt: spans.clone() };
+            RelativeBias::new(positions, 2).positions(&spans)
+        };
         assert_eq!(of(Spans::none()), [[0, 1]]);
         assert_eq!(of(Spans::ragged(vec![1, 2])), [[-2, -1, 0, 1]]);
         let gap = of(Spans::uniform(1, 2).then(Spans::ragged(vec![0, 1])));

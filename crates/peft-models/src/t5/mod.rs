@@ -7,11 +7,14 @@
 mod attention;
 mod bias;
 mod config;
+mod decode;
 mod feed_forward;
+mod kept;
 mod load;
 mod model;
 pub mod names;
 mod stack;
 
 pub use config::T5Config;
+pub use decode::Decoding;
 pub use model::{Encoded, T5ForConditionalGeneration};

@@ -6,6 +6,7 @@ use peft_core::nn::{Embedding, Linear};
 use peft_core::{Attends, Backbone, BatchRows, Hooks, LinearOp, Scope, Site, SiteKind, Sites};
 
 use super::config::T5Config;
+use super::kept::indices;
 use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
 use crate::batch::Batch;
@@ -16,9 +17,9 @@ use crate::task::Scorer;
 /// An encoder, a decoder and the table of words they share.
 #[derive(Module, Debug)]
 pub struct T5ForConditionalGeneration {
-    shared: Embedding,
+    pub(super) shared: Embedding,
     encoder: T5Stack,
-    decoder: T5Stack,
+    pub(super) decoder: T5Stack,
     /// A matrix of its own, in models that do not make scores with the words' embeddings.
     lm_head: Option<Linear>,
     #[module(skip)]
@@ -88,15 +89,15 @@ impl T5ForConditionalGeneration {
     /// that follows each.
     pub fn decode(&self, ids: Tensor<2, Int>, encoded: &Encoded, hooks: &dyn Hooks) -> Tensor<3> {
         let [_, target] = ids.dims();
-        let memory =
-            Memory { hidden: &encoded.hidden, mask: AttentionMask::new(encoded.mask.clone(), encoded.rows.clone()) };
+        let memory = encoded.memory();
         let visible = Tensor::ones(ids.dims(), &ids.device());
         let embedded = self.shared.forward(ids, hooks);
         let made = self.decoder.forward(embedded, visible, &encoded.rows, Some(memory), hooks);
         self.scores_of(made.hidden.narrow(1, made.virtual_tokens, target), hooks)
     }
 
-    fn scores_of(&self, hidden: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+    /// Scores `[batch, seq, vocabulary]` of what the decoder made, `[batch, seq, d_model]`.
+    pub(super) fn scores_of(&self, hidden: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         let hidden = match self.output.scale {
             Some(scale) => hidden * scale,
             None => hidden,
@@ -105,6 +106,26 @@ impl T5ForConditionalGeneration {
             Some(head) => head.forward(hidden, hooks),
             None => hooks.linear(LinearOp::new(&self.output.site, self.shared.weight.val().transpose(), None), hidden),
         }
+    }
+}
+
+impl Encoded {
+    /// The rows at `rows`, in that order; one may be named several times.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let at = indices(rows.iter().copied(), &self.hidden.device());
+        Self {
+            hidden: self.hidden.clone().select(0, at.clone()),
+            mask: self.mask.clone().select(0, at),
+            rows: self.rows.select(rows),
+        }
+    }
+
+    /// As a decoder reads it.
+    pub(super) fn memory(&self) -> Memory<'_> {
+        Memory { hidden: &self.hidden, mask: AttentionMask::new(self.mask.clone(), self.rows.clone()) }
     }
 }
 

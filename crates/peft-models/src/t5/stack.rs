@@ -6,9 +6,10 @@ use peft_core::nn::RmsNorm;
 use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, Spans};
 
 use super::attention::{AttentionBlock, Reads};
-use super::bias::{Buckets, RelativeBias};
+use super::bias::{Buckets, Positions, RelativeBias};
 use super::config::T5Config;
 use super::feed_forward::FeedForwardBlock;
+use super::kept::Kept;
 use crate::activation::Activation;
 use crate::mask::AttentionMask;
 
@@ -85,9 +86,22 @@ impl T5Stack {
         embedded: Tensor<3>,
         mask: Tensor<2, Int>,
         rows: &BatchRows,
-        mut memory: Option<Memory<'_>>,
+        memory: Option<Memory<'_>>,
         hooks: &dyn Hooks,
     ) -> Stacked {
+        self.run(embedded, mask, rows, memory, None, hooks).0
+    }
+
+    /// [`forward`](Self::forward), whose keys and values are put where `keep` says. Also the bias of its attentions.
+    fn run(
+        &self,
+        embedded: Tensor<3>,
+        mask: Tensor<2, Int>,
+        rows: &BatchRows,
+        mut memory: Option<Memory<'_>>,
+        mut keep: Option<&mut Vec<Kept>>,
+        hooks: &dyn Hooks,
+    ) -> (Stacked, Option<Positions>) {
         let [count, text, _] = embedded.dims();
         let (mut hidden, mut mask, mut spans) = (embedded, mask, Spans::none());
         if let Some(prompt) = hooks.prompt(&self.input, rows) {
@@ -101,18 +115,75 @@ impl T5Stack {
         };
         let virtual_tokens = spans.width();
         let table = self.block.first().and_then(|block| block.attention.bias_table(hooks));
-        let mut bias = table.map(|table| RelativeBias::new(self.buckets, table, count, spans, text));
+        let positions = table.map(|table| Positions { buckets: self.buckets, table, rows: count, prompt: spans });
+        let mut bias = positions.clone().map(|positions| RelativeBias::new(positions, text));
         hidden = self.dropout.forward(hidden);
         for block in &self.block {
-            let reads = Reads { memory: None, mask: &mut visible, bias: bias.as_mut() };
+            let reads = Reads { memory: None, mask: &mut visible, bias: bias.as_mut(), keep: keep.as_deref_mut() };
             hidden = block.attention.forward(hidden, reads, hooks);
             if let (Some(attention), Some(memory)) = (&block.cross_attention, &mut memory) {
-                let reads = Reads { memory: Some(memory.hidden), mask: &mut memory.mask, bias: None };
+                let (keep, mask) = (keep.as_deref_mut(), &mut memory.mask);
+                let reads = Reads { memory: Some(memory.hidden), mask, bias: None, keep };
                 hidden = attention.forward(hidden, reads, hooks);
             }
             hidden = block.feed_forward.forward(hidden, hooks);
         }
         let hidden = self.dropout.forward(self.final_layer_norm.forward(hidden, hooks));
-        Stacked { hidden, mask, virtual_tokens }
+        (Stacked { hidden, mask, virtual_tokens }, positions)
+    }
+
+    /// The first token of each text, embedded, `[rows, 1, d_model]`: what [`forward`](Self::forward) makes of it, and
+    /// what a decoder needs to go on.
+    pub(super) fn begin(
+        &self,
+        embedded: Tensor<3>,
+        rows: &BatchRows,
+        memory: Memory<'_>,
+        hooks: &dyn Hooks,
+    ) -> (Tensor<3>, Cache) {
+        let [count, text, _] = embedded.dims();
+        let mask = Tensor::ones([count, text], &embedded.device());
+        let mut kept = Vec::new();
+        let (made, positions) = self.run(embedded, mask, rows, Some(memory), Some(&mut kept), hooks);
+        let hidden = made.hidden.narrow(1, made.virtual_tokens, text);
+        (hidden, Cache { kept, positions, text })
+    }
+
+    /// The next token of each continuation, embedded, `[rows, beams, d_model]`, same shape out.
+    pub(super) fn step(&self, embedded: Tensor<3>, cache: &mut Cache, hooks: &dyn Hooks) -> Tensor<3> {
+        cache.text += 1;
+        let mut bias = cache.positions.clone().map(|positions| RelativeBias::new(positions, cache.text).of_last());
+        let (mut hidden, mut kept) = (embedded, cache.kept.iter_mut());
+        for block in &self.block {
+            for (attention, bias) in [(Some(&block.attention), bias.as_mut()), (block.cross_attention.as_ref(), None)] {
+                let Some(attention) = attention else { continue };
+                hidden = attention.step(hidden, kept.next().expect("one for each attention"), bias, hooks);
+            }
+            hidden = block.feed_forward.forward(hidden, hooks);
+        }
+        self.final_layer_norm.forward(hidden, hooks)
+    }
+}
+
+/// What a decoder keeps of the texts it is making.
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
+    /// Of each attention, in the order they run.
+    kept: Vec<Kept>,
+    positions: Option<Positions>,
+    /// Tokens of each text, the first included.
+    text: usize,
+}
+
+impl Cache {
+    /// Keeps the rows at `rows` alone, in that order.
+    pub(super) fn select(&mut self, rows: &[usize], device: &Device) {
+        self.kept.iter_mut().for_each(|kept| kept.select(rows, device));
+        self.positions = self.positions.take().map(|positions| positions.select(rows));
+    }
+
+    /// Continues `from`: for each row, as many of its continuations as there are to be, by their places.
+    pub(super) fn reorder(&mut self, from: &[usize], device: &Device) {
+        self.kept.iter_mut().for_each(|kept| kept.reorder(from, device));
     }
 }
