@@ -2,6 +2,7 @@
 
 mod batches;
 pub mod checkpoint;
+pub mod choices;
 pub mod clip;
 mod error;
 mod evaluate;
