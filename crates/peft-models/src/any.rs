@@ -40,6 +40,16 @@ macro_rules! any_of {
             fn scores(&self, batch: &$crate::batch::Batch, hooks: &dyn peft_core::Hooks) -> Tensor<3> {
                 each!(self, model => model.scores(batch, hooks))
             }
+
+            fn stream(
+                &self,
+                batch: &$crate::batch::Batch,
+                config: &$crate::generate::GenerationConfig,
+                hooks: &dyn peft_core::Hooks,
+                told: &mut dyn FnMut($crate::generate::Emitted) -> std::ops::ControlFlow<()>,
+            ) -> $crate::error::Result<Vec<$crate::generate::Generated>> {
+                each!(self, model => model.stream(batch, config, hooks, told))
+            }
         }
 
         impl burn::module::Module for $any {

@@ -21,6 +21,7 @@ pub use batch::{Batch, IGNORED, TargetTexts};
 pub use checkpoint::*;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
+pub use generate::{Emitted, Generated, GenerationConfig, Sequence};
 pub use load::*;
 pub use save::{named_tensors, save};
 pub use task::Scorer;

@@ -1,9 +1,13 @@
 //! What a trainer asks of a model, whatever its architecture and its task.
 
+use std::ops::ControlFlow;
+
 use burn::prelude::*;
 use peft_core::{Backbone, Hooks};
 
 use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::generate::{Emitted, Generated, GenerationConfig};
 
 /// A model that gives scores for texts.
 pub trait Scorer: Backbone {
@@ -11,4 +15,27 @@ pub trait Scorer: Backbone {
     /// them), or at a single one where a text is scored as a whole. Where one text is made of another, the positions are
     /// those of the text that is made, and the rows those of [`Batch::target`].
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3>;
+
+    /// Makes texts of those of a batch under `hooks`, telling each token as [`stream`](crate::generate::stream) does.
+    ///
+    /// # Errors
+    /// A model that makes none, and what [`stream`](crate::generate::stream) reports.
+    fn stream(
+        &self,
+        batch: &Batch,
+        config: &GenerationConfig,
+        hooks: &dyn Hooks,
+        told: &mut dyn FnMut(Emitted) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>> {
+        let _ = (batch, config, hooks, told);
+        Err(Error::config("model_type", "has no decoder and makes no text; use a T5"))
+    }
+
+    /// [`stream`](Self::stream) to nobody.
+    ///
+    /// # Errors
+    /// As there.
+    fn generate(&self, batch: &Batch, config: &GenerationConfig, hooks: &dyn Hooks) -> Result<Vec<Generated>> {
+        self.stream(batch, config, hooks, &mut |_| ControlFlow::Continue(()))
+    }
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 pub mod checkpoint;
+pub mod choices;
 pub mod clip;
 mod error;
 mod evaluate;
@@ -9,6 +10,7 @@ mod exact;
 pub mod metric_log;
 pub mod metrics;
 mod objective;
+mod optimizer;
 pub mod progress;
 mod rows;
 pub mod schedule;
@@ -21,8 +23,9 @@ pub use batches::{Batches, Cursor, LabelledBatch};
 pub use error::{Error, Result};
 pub use evaluate::{Detail, Evaluation, choose, evaluate, predict, score, write};
 pub use objective::{losses, objective, probabilities};
+pub use optimizer::{OptimizerKind, optimizer};
 pub use rows::{Rows, outputs};
 pub use settings::{Keep, Settings};
 pub use strategy::SaveAdapter;
-pub use train::{METRICS, Outcome, Plan, optimizer, total_steps, train};
+pub use train::{METRICS, Outcome, Plan, total_steps, train};
 pub use trainee::Trainee;

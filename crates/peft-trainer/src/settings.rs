@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::optimizer::OptimizerKind;
 use crate::schedule::ScheduleKind;
 
 /// The numbers that decide a run. Two runs with equal settings, data, base and seed end in the same bytes.
@@ -10,6 +11,9 @@ use crate::schedule::ScheduleKind;
 pub struct Settings {
     /// Passes over the training rows.
     pub epochs: usize,
+    /// Steps of the optimizer after which the run ends, in place of `epochs`: the training rows are passed over as often
+    /// as that takes.
+    pub max_steps: Option<usize>,
     /// Rows of one forward pass.
     pub batch_size: usize,
     /// Rows of one forward pass in evaluation.
@@ -18,13 +22,15 @@ pub struct Settings {
     pub max_tokens: Option<usize>,
     /// Forward passes whose gradients are averaged before one step of the optimizer.
     pub gradient_accumulation: usize,
+    /// What changes the weights.
+    pub optimizer: OptimizerKind,
     /// The largest learning rate.
     pub learning_rate: f64,
     /// How the learning rate falls.
     pub schedule: ScheduleKind,
     /// Share of all steps in which the learning rate rises from zero.
     pub warmup_ratio: f64,
-    /// AdamW's decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101). Vectors (biases and
+    /// Decoupled weight decay: each step takes the learning rate times this of a weight. Vectors (biases and
     /// normalisations) are not decayed.
     pub weight_decay: f64,
     /// Largest global norm of the gradients; 0 for no bound.
@@ -58,10 +64,12 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             epochs: 3,
+            max_steps: None,
             batch_size: 32,
             eval_batch_size: 64,
             max_tokens: None,
             gradient_accumulation: 1,
+            optimizer: OptimizerKind::AdamW,
             learning_rate: 1e-3,
             schedule: ScheduleKind::Linear,
             warmup_ratio: 0.06,
@@ -86,6 +94,7 @@ impl Settings {
         let refuse = |setting: &'static str, reason: &str| Err(Error::Setting { setting, reason: reason.to_string() });
         let counts = [
             ("epochs", Some(self.epochs)),
+            ("max_steps", self.max_steps),
             ("batch_size", Some(self.batch_size)),
             ("eval_batch_size", Some(self.eval_batch_size)),
             ("max_tokens", self.max_tokens),

@@ -38,6 +38,9 @@ pub type SaveAdapter<P> = Arc<dyn Fn(&Adapter<P>, &Path) -> peft_core::Result<()
 /// The loop, with all it needs beside what burn-train brings.
 pub(crate) struct ByStep<P: Method> {
     pub(crate) settings: Settings,
+    /// Passes over the training rows, the last perhaps in part.
+    pub(crate) epochs: usize,
+    /// Steps of the whole run.
     pub(crate) total_steps: usize,
     pub(crate) device: Device,
     pub(crate) cursor: Arc<Cursor>,
@@ -137,7 +140,7 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
 
     fn go(&mut self) -> Result<()> {
         self.start_round();
-        while self.state.epoch < self.by.settings.epochs && !self.state.finished {
+        while self.state.epoch < self.by.epochs && !self.state.finished {
             self.epoch()?;
             if self.interrupted() {
                 break;
@@ -206,7 +209,7 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
         let learning_rate = self.learner.lr_current().base();
         self.by.progress.step(StepReport {
             epoch: self.state.epoch + 1,
-            epochs: settings.epochs,
+            epochs: self.by.epochs,
             step,
             steps: self.by.total_steps,
             loss: losses.iter().sum::<f64>() / losses.len().max(1) as f64,
@@ -220,13 +223,13 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
                 .interrupter
                 .fail_on_error(self.components.processor.process_train(LearnerEvent::ProcessedItem(item)));
         }
-        let last = last_of_epoch && self.state.epoch + 1 == settings.epochs;
+        let last = step == self.by.total_steps;
         if step.is_multiple_of(settings.logging_steps) || last {
             self.log_step(learning_rate, norm)?;
         }
         let evaluate = match settings.eval_steps {
             Some(every) => step.is_multiple_of(every) || last,
-            None => last_of_epoch,
+            None => last_of_epoch || last,
         };
         if evaluate {
             self.evaluate(last)?;
@@ -297,7 +300,7 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
         self.log_round()?;
         self.by.progress.evaluated(EvalReport {
             epoch: self.state.epoch + 1,
-            epochs: self.by.settings.epochs,
+            epochs: self.by.epochs,
             step: self.state.step,
             train_loss: Some(train_loss),
             valid_loss: loss,

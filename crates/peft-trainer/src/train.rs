@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::module::ParamGroup;
-use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::prelude::*;
 use burn::train::metric::store::{Aggregate, Split};
 use burn::train::metric::{LearningRateMetric, LossMetric};
@@ -22,6 +20,7 @@ use crate::checkpoint::{Checkpoints, Round, State};
 use crate::error::{Error, Result};
 use crate::metric_log::{JsonLines, MetricHistory};
 use crate::metrics::ScoreKind;
+use crate::optimizer::optimizer;
 use crate::progress::ProgressHandle;
 use crate::rows::Rows;
 use crate::schedule::Schedule;
@@ -88,9 +87,9 @@ where
     if state.data != data {
         return Err(Error::DataChanged { train: state.data.0 != data.0 });
     }
-    let batches = BatchPlan::new(&plan.train.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
+    let batches = batches(&plan.train, &settings)?;
+    let (epochs, total_steps) = length(&batches, &settings);
     let cursor = Arc::new(Cursor::new(batches, settings.seed));
-    let total_steps = total_steps(&plan.train, &settings)?;
     let metrics = plan.valid.scores();
     let scores: Vec<ScoreKind> = metrics.iter().map(|score| score.kind()).collect();
     let log = JsonLines::open(plan.folder.join(METRICS), Some(state.metrics_bytes))
@@ -116,6 +115,7 @@ where
     let ended = Arc::new(Mutex::new(None));
     let strategy = ByStep {
         settings: settings.clone(),
+        epochs,
         total_steps,
         device: device.clone(),
         cursor: cursor.clone(),
@@ -139,7 +139,7 @@ where
         .with_application_logger(None)
         .with_interrupter(plan.interrupter)
         .renderer(plan.renderer)
-        .num_epochs(settings.epochs);
+        .num_epochs(epochs);
     if let (Some(n_epochs), Some(score)) = (settings.early_stopping, metrics.first()) {
         training = training.early_stopping(MetricEarlyStoppingStrategy::new(
             score,
@@ -171,15 +171,27 @@ where
 /// # Errors
 /// A batch size or a token budget of 0.
 pub fn total_steps(rows: &Rows, settings: &Settings) -> Result<usize> {
-    let batches = BatchPlan::new(&rows.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?;
-    let steps = |epoch| batches.epoch(settings.seed, epoch as u64).len().div_ceil(settings.gradient_accumulation);
-    Ok((0..settings.epochs).map(steps).sum())
+    Ok(length(&batches(rows, settings)?, settings).1)
 }
 
-/// AdamW as PyTorch has it; vectors (biases, normalisations) are not decayed.
-pub fn optimizer(settings: &Settings) -> ModuleOptimizer {
-    let config = AdamWConfig::new().with_epsilon(1e-8);
-    let decayed = config.clone().with_weight_decay(settings.weight_decay as f32);
-    let vectors = ParamGroup::from_predicate(".vectors.");
-    decayed.init().with_group(vectors, config.with_weight_decay(0.0).build(), None)
+fn batches(rows: &Rows, settings: &Settings) -> Result<BatchPlan> {
+    Ok(BatchPlan::new(&rows.lengths(), settings.batch_size)?.max_tokens(settings.max_tokens)?)
+}
+
+/// Passes over the batches that a run makes, the last perhaps in part, and its steps.
+fn length(batches: &BatchPlan, settings: &Settings) -> (usize, usize) {
+    let steps = |epoch| batches.epoch(settings.seed, epoch as u64).len().div_ceil(settings.gradient_accumulation);
+    let Some(wanted) = settings.max_steps else {
+        return (settings.epochs, (0..settings.epochs).map(steps).sum());
+    };
+    let (mut epochs, mut total) = (0, 0);
+    while total < wanted {
+        match steps(epochs) {
+            // Without rows no number of passes would do.
+            0 => return (epochs, total),
+            more => total += more,
+        }
+        epochs += 1;
+    }
+    (epochs, wanted)
 }

@@ -1,5 +1,7 @@
 //! T5 with its head: scores over the vocabulary at each position of the text to make.
 
+use std::ops::ControlFlow;
+
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
@@ -11,6 +13,7 @@ use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::generate::{Emitted, Generated, GenerationConfig, stream};
 use crate::mask::AttentionMask;
 use crate::task::Scorer;
 
@@ -76,7 +79,15 @@ impl T5ForConditionalGeneration {
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         let target = batch.target.as_ref().expect("a batch with texts to make");
         let encoded = self.encode(batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows(), hooks);
-        self.decode(target.decoder_ids(self.output.start, self.output.pad), &encoded, hooks)
+        let ids = target.decoder_ids(self.output.start, self.output.pad);
+        match &target.of {
+            None => self.decode(ids, &encoded, hooks),
+            // A text is read once, however many are made of it.
+            Some(of) => match hooks.for_rows(of) {
+                None => self.decode(ids, &encoded.select(of), hooks),
+                Some(hooks) => self.decode(ids, &encoded.select(of), &*hooks),
+            },
+        }
     }
 
     /// Runs the encoder on token ids and their mask, `[batch, seq]` each, under `hooks`.
@@ -138,5 +149,16 @@ impl Backbone for T5ForConditionalGeneration {
 impl Scorer for T5ForConditionalGeneration {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks)
+    }
+
+    fn stream(
+        &self,
+        batch: &Batch,
+        config: &GenerationConfig,
+        hooks: &dyn Hooks,
+        told: &mut dyn FnMut(Emitted) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>> {
+        let encoded = self.encode(batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows(), hooks);
+        stream(self, encoded, hooks, config, told)
     }
 }
