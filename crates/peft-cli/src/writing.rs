@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use peft::models::GenerationConfig;
 use peft_data::{AnswerOptions, Encoder, LabelWords, Labels, Target};
-use peft_trainer::{ChoiceWeights, Rows};
+use peft_trainer::Rows;
+use peft_trainer::choices::ChoiceWeights;
 
 use crate::dataset::Dataset;
 use crate::options::TrainOptions;
