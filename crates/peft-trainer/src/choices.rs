@@ -155,19 +155,24 @@ pub fn choice_losses(nll: Tensor<2>, choices: &Choices, weights: &ChoiceWeights)
     loss
 }
 
-/// The cross-entropy of each row's right choice, `[texts]` to `[rows]`.
-fn cross_entropy(scores: Tensor<1>, by_row: &[Vec<usize>], right: &[usize]) -> Tensor<1> {
+/// Scores of texts, `[texts]`, as those of each row's choices, `[rows, width]`; lowest where a row has fewer.
+pub fn side_by_side(scores: Tensor<1>, by_row: &[Vec<usize>], width: usize) -> Tensor<2> {
     let (device, rows) = (scores.device(), by_row.len());
-    let width = by_row.iter().map(Vec::len).max().unwrap_or_default();
     let place = |texts: &Vec<usize>, choice: usize| texts.get(choice).map_or(0, |&text| text as i64);
     let places: Vec<i64> = by_row.iter().flat_map(|texts| (0..width).map(|choice| place(texts, choice))).collect();
     let absent: Vec<bool> = by_row.iter().flat_map(|texts| (0..width).map(|choice| choice >= texts.len())).collect();
     let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &device);
     let absent = Tensor::<2, Bool>::from_data(TensorData::new(absent, [rows, width]), &device);
+    scores.select(0, places).reshape([rows, width]).mask_fill(absent, ABSENT)
+}
+
+/// The cross-entropy of each row's right choice, `[texts]` to `[rows]`.
+fn cross_entropy(scores: Tensor<1>, by_row: &[Vec<usize>], right: &[usize]) -> Tensor<1> {
+    let (device, rows) = (scores.device(), by_row.len());
+    let width = by_row.iter().map(Vec::len).max().unwrap_or_default();
     let right: Vec<i64> = right.iter().map(|&choice| choice as i64).collect();
     let right = Tensor::<2, Int>::from_data(TensorData::new(right, [rows, 1]), &device);
-    let scores = scores.select(0, places).reshape([rows, width]).mask_fill(absent, ABSENT);
-    log_softmax(scores, 1).gather(1, right).neg().squeeze_dim(1)
+    log_softmax(side_by_side(scores, by_row, width), 1).gather(1, right).neg().squeeze_dim(1)
 }
 
 /// One where a text has a token, zero behind it, `[texts, positions]`.

@@ -24,7 +24,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Detail, Evaluation, choose, evaluate, predict, score, write};
 pub use objective::{losses, objective, probabilities};
 pub use optimizer::{OptimizerKind, optimizer};
-pub use rows::{Rows, outputs};
+pub use rows::{Noise, Rows, outputs};
 pub use settings::{Keep, Settings};
 pub use strategy::SaveAdapter;
 pub use train::{METRICS, Outcome, Plan, total_steps, train};

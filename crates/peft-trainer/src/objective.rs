@@ -4,7 +4,7 @@ use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
 use peft_data::Target;
 
-use crate::choices::{choice_losses, choice_scores, token_losses};
+use crate::choices::{choice_losses, choice_scores, side_by_side, token_losses};
 use crate::metrics::{Targets, labelled};
 
 /// The losses whose mean is what the reference minimises: one a row, or, of positions, one for each that has a class.
@@ -20,8 +20,8 @@ pub fn losses(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
     objective(scores, targets).0
 }
 
-/// [`losses`], and what is to be kept of the scores to judge by: of texts their mean log-likelihood a token,
-/// `[rows, 1, 1]`, of choices their scores, `[rows, 1, choices]`, lowest where a row has fewer; else the scores.
+/// [`losses`], and what is to be kept of the scores to judge by: of texts their mean log-likelihood a token and how many
+/// they are, `[rows, 1, 2]`, of choices their scores, `[rows, 1, choices]`, lowest where a row has fewer; else the scores.
 ///
 /// # Panics
 /// If there are not as many targets as rows.
@@ -29,22 +29,19 @@ pub fn objective(scores: Tensor<3>, targets: &Targets) -> (Tensor<1>, Tensor<3>)
     match targets {
         Targets::Texts(texts) => {
             let nll = token_losses(scores, texts);
-            let kept = choice_scores(nll.clone().detach(), texts, 1.0);
+            let mean = choice_scores(nll.clone().detach(), texts, 1.0);
             let [rows, positions] = nll.dims();
+            let tokens: Vec<f32> = texts.iter().map(|text| text.iter().filter(|&&id| id >= 0).count() as f32).collect();
+            let tokens = Tensor::<1>::from_data(TensorData::from(tokens.as_slice()), &nll.device());
+            let kept = Tensor::stack::<2>(vec![mean, tokens], 1).unsqueeze_dim(1);
             let places: Vec<i64> = labelled(texts, positions).map(|(place, _)| place).collect();
             let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &nll.device());
-            (nll.reshape([rows * positions]).select(0, places), kept.reshape([rows, 1, 1]))
+            (nll.reshape([rows * positions]).select(0, places), kept)
         }
         Targets::Choices { choices, weights, most } => {
             let nll = token_losses(scores, &choices.labels);
             let by_length = choice_scores(nll.clone().detach(), &choices.labels, weights.length_norm);
-            let values: Vec<f32> = by_length.to_data().iter::<f32>().collect();
-            let device = nll.device();
-            let mut kept = vec![f32::MIN; choices.right.len() * most];
-            for (row, texts) in choices.by_row().iter().enumerate() {
-                texts.iter().enumerate().for_each(|(i, &text)| kept[row * most + i] = values[text]);
-            }
-            let kept = Tensor::from_data(TensorData::new(kept, [choices.right.len(), 1, *most]), &device);
+            let kept = side_by_side(by_length, &choices.by_row(), *most).unsqueeze_dim(1);
             (choice_losses(nll, choices, weights), kept)
         }
         _ => (of_positions(scores.clone(), targets), scores),

@@ -1,6 +1,7 @@
 //! What a run learns from and is measured on: rows of token ids, and what is right for each.
 
 mod choices;
+mod corpus;
 mod sentences;
 mod texts;
 mod windows;
@@ -19,6 +20,8 @@ use crate::batches::LabelledBatch;
 use crate::choices::ChoiceWeights;
 use crate::error::Result;
 use crate::metrics::{Score, Targets};
+
+pub use corpus::Noise;
 
 /// Tokenised rows with what is right for them, whatever the task.
 #[derive(Debug)]
@@ -119,6 +122,17 @@ impl Rows {
         encoder: &Encoder,
     ) -> Result<Self> {
         Ok(Self(Box::new(choices::ChoiceRows::new(examples, words, longest, weights, encoder)?)))
+    }
+
+    /// Chunks of plain text, with noise that is drawn anew each time a chunk is read in training.
+    ///
+    /// # Errors
+    /// A chunk too short or too long for the noise.
+    pub fn corpus(chunks: Vec<Vec<u32>>, noise: Noise, encoder: &Encoder) -> Result<Self> {
+        if let Noise::Spans(spans) = &noise {
+            chunks.iter().enumerate().try_for_each(|(row, chunk)| spans.corrupt(chunk, 0, 0, row).map(drop))?;
+        }
+        Ok(Self(Box::new(corpus::Chunks::new(chunks, noise, encoder))))
     }
 
     /// Number of rows.

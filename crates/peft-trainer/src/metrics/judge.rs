@@ -131,6 +131,8 @@ pub enum Judge {
     Answers(Arc<Asked>),
     /// What was written, as text.
     Written(Arc<Written>),
+    /// How likely the right texts are.
+    Likelihood,
 }
 
 impl Judge {
@@ -145,6 +147,7 @@ impl Judge {
             Self::Words(_) => vec![ScoreKind::Accuracy],
             Self::Answers(_) => vec![ScoreKind::F1, ScoreKind::ExactMatch],
             Self::Written(written) => written.kinds(),
+            Self::Likelihood => vec![ScoreKind::Perplexity],
         }
     }
 }

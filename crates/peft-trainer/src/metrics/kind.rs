@@ -39,6 +39,8 @@ pub enum ScoreKind {
     Pearson,
     /// The correlation of the ranks, ties sharing the mean of theirs. 0 if one side is constant.
     Spearman,
+    /// e to the mean loss of a token: as if each were drawn from so many that are equally likely.
+    Perplexity,
     /// The mean squared error, in the square of the target's unit.
     #[serde(rename = "mse")]
     MeanSquaredError,
@@ -46,7 +48,7 @@ pub enum ScoreKind {
 
 impl ScoreKind {
     /// Every score.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Accuracy,
         Self::F1,
         Self::Precision,
@@ -56,6 +58,7 @@ impl ScoreKind {
         Self::Rouge2,
         Self::RougeL,
         Self::Bleu,
+        Self::Perplexity,
         Self::Matthews,
         Self::Pearson,
         Self::Spearman,
@@ -74,6 +77,7 @@ impl ScoreKind {
             Self::Rouge2 => "rouge2",
             Self::RougeL => "rougel",
             Self::Bleu => "bleu",
+            Self::Perplexity => "perplexity",
             Self::Matthews => "matthews",
             Self::Pearson => "pearson",
             Self::Spearman => "spearman",
@@ -83,7 +87,7 @@ impl ScoreKind {
 
     /// Whether more is better.
     pub fn higher_is_better(self) -> bool {
-        self != Self::MeanSquaredError
+        !matches!(self, Self::MeanSquaredError | Self::Perplexity)
     }
 
     /// The same, for burn-train's strategies.
@@ -107,7 +111,7 @@ impl fmt::Display for ScoreKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no score; choose one of accuracy, f1, precision, recall, exact_match, rouge1, rouge2, rougel, bleu, \
-     matthews, pearson, spearman, mse"
+     perplexity, matthews, pearson, spearman, mse"
 )]
 pub struct UnknownScore(pub String);
 

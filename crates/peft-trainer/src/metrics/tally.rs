@@ -24,6 +24,11 @@ pub(crate) enum Tally {
     Words(WordTally),
     Answers(AnswerTally),
     Written(WrittenTally),
+    Likelihood {
+        sum: f64,
+        tokens: f64,
+        texts: usize,
+    },
 }
 
 /// A batch's scores, off the device.
@@ -46,6 +51,7 @@ impl Tally {
             Judge::Words(tagged) => Self::Words(WordTally::new(tagged.clone())),
             Judge::Answers(asked) => Self::Answers(AnswerTally::new(asked.clone())),
             Judge::Written(written) => Self::Written(WrittenTally::new(written.clone())),
+            Judge::Likelihood => Self::Likelihood { sum: 0.0, tokens: 0.0, texts: 0 },
         }
     }
 
@@ -75,6 +81,13 @@ impl Tally {
         match (self, targets) {
             (Self::Classes(counts), Targets::Classes(rows)) => {
                 values.chunks(width).zip(rows).for_each(|(row, &class)| counts.add(largest(row), class));
+            }
+            (Self::Likelihood { sum, tokens, texts }, Targets::Texts(_)) => {
+                for row in values.chunks(width) {
+                    *sum += f64::from(row[0]) * f64::from(row[1]);
+                    *tokens += f64::from(row[1]);
+                    *texts += 1;
+                }
             }
             (Self::Classes(counts), Targets::Choices { choices, .. }) => {
                 values.chunks(width).zip(&choices.right).for_each(|(row, &right)| counts.add(largest(row), right));
@@ -112,6 +125,7 @@ impl Tally {
             Self::Words(tally) => tally.sentences,
             Self::Answers(tally) => tally.windows,
             Self::Written(tally) => tally.texts,
+            Self::Likelihood { texts, .. } => *texts,
         }
     }
 
@@ -130,6 +144,7 @@ impl Tally {
             (Self::Words(tally), kind) => tally.score(kind),
             (Self::Answers(tally), kind) => tally.score(kind),
             (Self::Written(tally), kind) => tally.score(kind),
+            (Self::Likelihood { sum, tokens, .. }, ScoreKind::Perplexity) => (-sum / tokens).exp(),
             _ => f64::NAN,
         }
     }
