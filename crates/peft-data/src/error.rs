@@ -1,6 +1,7 @@
 //! One error for the whole crate. Every message is one line that says where the trouble is (file, line or
 //! column) and what to do about it, because the reader is the person who owns the file, not us.
 
+mod corpus;
 mod names;
 mod place;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use names::{did_you_mean, quoted};
 
+pub use corpus::CorpusError;
 pub(crate) use names::nearest;
 pub use place::Place;
 
@@ -290,6 +292,16 @@ pub enum DataError {
         /// The names looked for.
         looked_for: &'static str,
     },
+    /// A folder with T5's vocabulary in SentencePiece's format alone.
+    #[error(
+        "`{0}` holds spiece.model and no tokenizer.json; convert it once, in Python with `pip install transformers \
+         sentencepiece protobuf`: `AutoTokenizer.from_pretrained(\"{0}\").save_pretrained(\"{0}\")`",
+        folder.display()
+    )]
+    SentencePiece {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A tokenizer file that cannot be used.
     #[error("`{}` is no usable tokenizer file: {reason}; fetch it again", path.display())]
     Tokenizer {
@@ -308,6 +320,34 @@ pub enum DataError {
         max_length: usize,
         /// The special tokens of a pair.
         special: usize,
+    },
+    /// A maximum length without room for a single token of a text to write.
+    #[error(
+        "a maximum length of {max_length} leaves no room for a text to write beside {special} special tokens; give at \
+         least {}",
+        special + 1
+    )]
+    TargetLength {
+        /// The length asked for.
+        max_length: usize,
+        /// The special tokens of a text.
+        special: usize,
+    },
+    /// The tokenizer gave up on one of several texts.
+    #[error("text {number}: the tokenizer failed on it ({reason}); shorten or remove it")]
+    EncodeText {
+        /// The text, counted from 1.
+        number: usize,
+        /// What the tokenizer said.
+        reason: String,
+    },
+    /// The tokenizer gave up on token ids.
+    #[error("the tokenizer cannot make a text of the tokens {ids:?}: {reason}; is it the model's own?")]
+    Decode {
+        /// The tokens.
+        ids: Vec<u32>,
+        /// What the tokenizer said.
+        reason: String,
     },
     /// The tokenizer gave up on a text.
     #[error("line {line}: the tokenizer failed on the text ({reason}); shorten or remove the row")]
@@ -420,6 +460,9 @@ pub enum DataError {
         /// What the tokenizer said.
         reason: String,
     },
+    /// Text to pre-train on that cannot be used.
+    #[error(transparent)]
+    Corpus(CorpusError),
     /// A batch size of zero.
     #[error("{what} is 0, so no batch could hold a row; give at least 1")]
     ZeroBatch {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use answer::{AnswerOptions, Candidate, PredictedAnswer, WindowLogits, predict_answer};
 pub use metrics::{AnswerMetrics, AnswerScore, answer_f1, exact_match, normalize_answer};
+pub(crate) use metrics::{is_blank, words};
 
 use crate::error::DataError;
 use crate::random::Random;

@@ -15,6 +15,11 @@ impl Random {
         Self(generator)
     }
 
+    /// The stream of one item in one epoch, apart from the streams that epochs have as a whole.
+    pub(crate) fn at(seed: u64, epoch: u64, item: u64) -> Self {
+        Self::new(seed, 1 << 63 | (epoch & 0x7fff_ffff) << 32 | (item & 0xffff_ffff))
+    }
+
     /// Fisher and Yates's shuffle.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -23,7 +28,7 @@ impl Random {
     }
 
     /// A number below `bound`, by multiplication; the bias is below one in 2^32 for any list that fits in memory.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.0.next_u64()) * bound as u128) >> 64) as usize
     }
 }

@@ -1,6 +1,8 @@
 //! Texts to token ids, with the tokenizer the model was trained with.
 
 mod special;
+mod texts;
+mod train;
 mod windows;
 mod wordpiece;
 mod words;
@@ -16,11 +18,14 @@ use tokenizers::{
 use crate::error::DataError;
 use crate::task::Example;
 use special::SpecialTokens;
+pub use train::{TrainedTokenizer, UnigramOptions, WordPieceOptions};
 pub use windows::Window;
 pub use words::{EncodedWords, IGNORED};
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
+/// T5's vocabulary as first published, in a format that is read nowhere here.
+const SENTENCE_PIECE: &str = "spiece.model";
 /// What Python needs beside the tokenizer to load it again.
 const COMPANIONS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 
@@ -55,6 +60,8 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     special: SpecialTokens,
     max_length: usize,
+    /// Whether blanks before punctuation are taken out of decoded texts.
+    cleans_up: bool,
     /// The files it comes from, kept to be saved with what is trained.
     files: Vec<(&'static str, Vec<u8>)>,
 }
@@ -89,6 +96,8 @@ impl Encoder {
             files.push((VOCABULARY, bytes));
             files.push((TOKENIZER, json.into_bytes()));
             tokenizer
+        } else if folder.join(SENTENCE_PIECE).exists() {
+            return Err(DataError::SentencePiece { folder: folder.to_owned() });
         } else {
             return Err(DataError::NoTokenizer {
                 folder: folder.to_owned(),
@@ -96,6 +105,7 @@ impl Encoder {
             });
         };
         let special = SpecialTokens::find(&tokenizer, &config);
+        let cleans_up = config.get("clean_up_tokenization_spaces").and_then(serde_json::Value::as_bool);
         let added = tokenizer.get_post_processor().map_or(0, |p| p.added_tokens(true));
         if max_length <= added + 1 {
             return Err(DataError::MaxLength { max_length, special: added });
@@ -109,7 +119,7 @@ impl Encoder {
                 stride: 0,
             }))
             .map_err(|error| DataError::Tokenizer { path: folder.join(TOKENIZER), reason: error.to_string() })?;
-        Ok(Self { tokenizer, special, max_length, files })
+        Ok(Self { tokenizer, special, max_length, cleans_up: cleans_up.unwrap_or(false), files })
     }
 
     /// Encodes rows on all cores; the results are in the rows' order.

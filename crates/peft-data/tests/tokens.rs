@@ -106,6 +106,7 @@ fn many_rows_keep_their_order() {
 
 #[rstest]
 #[case::nothing(&[], 8, "looked for tokenizer.json and vocab.txt")]
+#[case::sentence_piece(&[("spiece.model", "")], 8, "holds spiece.model and no tokenizer.json; convert it once")]
 #[case::cut(&[("tokenizer.json", "{\"version\": \"1.0\", ")], 8, "tokenizer.json` is no usable tokenizer file")]
 #[case::other_json(&[("tokenizer.json", "{}")], 8, "tokenizer.json` is no usable tokenizer file")]
 #[case::vocabulary(&[("vocab.txt", "a\nb\n")], 8, "vocab.txt` is no usable tokenizer file: it has no line `[UNK]`")]

@@ -126,8 +126,12 @@ pub fn normalize_answer(text: &str) -> String {
     words(&kept).collect::<Vec<_>>().join(" ")
 }
 
-/// What stands between blanks, where Python sees any: it counts four control characters that Unicode does not.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let blank = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
-    text.split(blank).filter(|word| !word.is_empty())
+/// What stands between blanks.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_blank).filter(|word| !word.is_empty())
+}
+
+/// Whether Python sees a blank: it counts four control characters that Unicode does not.
+pub(crate) fn is_blank(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
