@@ -12,10 +12,10 @@ use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
 use peft_data::{ColumnNames, ReadOptions};
 use peft_trainer::schedule::ScheduleKind;
-use peft_trainer::{Keep, Settings};
+use peft_trainer::{Keep, OptimizerKind, Settings};
 use serde::{Deserialize, Serialize};
 
-use parse::{Pattern, bias, bits, indices, init, keep, names, pattern, targets, task};
+use parse::{Pattern, bias, bits, indices, init, keep, names, optimizer, pattern, targets, task};
 
 use crate::method::{PLACEMENTS, methods};
 use crate::task::{SHORTEST, Task};
@@ -74,10 +74,12 @@ macro_rules! options {
 
         impl TrainOptions {
             /// These where they say something, else `file`'s. A method named here is not the one the file's options
-            /// of its method are for: those are left out then.
+            /// of its method are for: those are left out then. So is the file's length of the run if it is said here.
             pub(crate) fn over(self, file: Self) -> Self {
                 let other = self.method.is_some() && self.method() != file.method();
                 let file = if other { file.without_method() } else { file };
+                let length = self.epochs.is_some() || self.max_steps.is_some();
+                let file = if length { file.without_length() } else { file };
                 Self { $($name: self.$name.or(file.$name),)* }
             }
 
@@ -256,6 +258,9 @@ options! {
     /// Passes over the training rows [default: 3]
     #[arg(long, value_name = "N")]
     epochs: usize,
+    /// Steps of the optimizer after which the run ends, in place of --epochs
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    max_steps: usize,
     /// Rows of one forward pass [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: usize,
@@ -268,6 +273,9 @@ options! {
     /// Forward passes whose gradients are averaged before a step [default: 1]
     #[arg(long, value_name = "N")]
     gradient_accumulation: usize,
+    /// What changes the weights: adamw or adafactor [default: adamw]
+    #[arg(long, value_parser = optimizer)]
+    optimizer: OptimizerKind,
     /// The largest learning rate [default: the method's own, from 0.0001 to 0.01]
     #[arg(long, value_name = "X")]
     learning_rate: f64,
@@ -277,7 +285,7 @@ options! {
     /// Share of the steps in which it rises from zero [default: 0.06]
     #[arg(long, value_name = "SHARE")]
     warmup_ratio: f64,
-    /// AdamW's weight decay; biases and normalisations are not decayed [default: 0.01]
+    /// Weight decay; biases and normalisations are not decayed [default: 0.01]
     #[arg(long, value_name = "X")]
     weight_decay: f64,
     /// Largest global norm of the gradients; 0 for no bound [default: 1]
@@ -349,6 +357,9 @@ impl TrainOptions {
         let Some(train) = self.train.clone() else {
             bail!("--train: name a file of training rows (or give --config)");
         };
+        if self.epochs.is_some() && self.max_steps.is_some() {
+            bail!("max_steps: says how long the run is, and so does epochs; leave one of them out");
+        }
         let defaults = Settings::default();
         let model = match Path::new(&model).is_dir() {
             true => absolute(Path::new(&model)).to_string_lossy().into_owned(),
@@ -363,10 +374,14 @@ impl TrainOptions {
                 Some(_) => None,
                 None => Some(self.valid_split.unwrap_or(0.1)),
             },
-            epochs: self.epochs.or(Some(defaults.epochs)),
+            epochs: match self.max_steps {
+                Some(_) => None,
+                None => self.epochs.or(Some(defaults.epochs)),
+            },
             batch_size: self.batch_size.or(Some(defaults.batch_size)),
             eval_batch_size: self.eval_batch_size.or(Some(defaults.eval_batch_size)),
             gradient_accumulation: self.gradient_accumulation.or(Some(defaults.gradient_accumulation)),
+            optimizer: self.optimizer.or(Some(defaults.optimizer)),
             learning_rate: self.learning_rate.or(Some(self.default_learning_rate())),
             schedule: self.schedule.or(Some(defaults.schedule)),
             warmup_ratio: self.warmup_ratio.or(Some(defaults.warmup_ratio)),
@@ -391,15 +406,22 @@ impl TrainOptions {
         Ok(this)
     }
 
+    /// These without what says how long the run is.
+    fn without_length(self) -> Self {
+        self.without(|option| option == "epochs" || option == "max_steps")
+    }
+
     /// The trainer's numbers.
     pub(crate) fn settings(&self) -> Settings {
         let d = Settings::default();
         Settings {
             epochs: self.epochs.unwrap_or(d.epochs),
+            max_steps: self.max_steps,
             batch_size: self.batch_size.unwrap_or(d.batch_size),
             eval_batch_size: self.eval_batch_size.unwrap_or(d.eval_batch_size),
             max_tokens: self.max_tokens,
             gradient_accumulation: self.gradient_accumulation.unwrap_or(d.gradient_accumulation),
+            optimizer: self.optimizer.unwrap_or(d.optimizer),
             learning_rate: self.learning_rate.unwrap_or(d.learning_rate),
             schedule: self.schedule.unwrap_or(d.schedule),
             warmup_ratio: self.warmup_ratio.unwrap_or(d.warmup_ratio),

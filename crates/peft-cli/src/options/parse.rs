@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
-use peft_trainer::Keep;
+use peft_trainer::{Keep, OptimizerKind};
 use serde::Deserialize;
 
 use crate::task::Task;
@@ -18,6 +18,10 @@ pub(super) fn task(given: &str) -> Result<Task, String> {
 
 pub(super) fn bias(given: &str) -> Result<Bias, String> {
     word(given, "none, all or lora_only")
+}
+
+pub(super) fn optimizer(given: &str) -> Result<OptimizerKind, String> {
+    word(given, "adamw or adafactor")
 }
 
 pub(super) fn keep(given: &str) -> Result<Keep, String> {
