@@ -32,6 +32,18 @@ fn flags_go_over_the_file_and_paths_count_from_it() {
 }
 
 #[test]
+fn a_length_over_the_files_replaces_it() {
+    let place = Place::new();
+    place.write("settings/small.toml", FILE);
+    place.succeeds("train --config settings/small.toml --output run --max-steps 3");
+    let saved: toml::Table = place.text("run/config.toml").parse().unwrap();
+    assert_eq!((saved["max_steps"].as_integer(), saved.get("epochs")), (Some(3), None));
+    place.succeeds("train --config run/config.toml --output again --epochs 1");
+    let saved: toml::Table = place.text("again/config.toml").parse().unwrap();
+    assert_eq!((saved["epochs"].as_integer(), saved.get("max_steps")), (Some(1), None));
+}
+
+#[test]
 fn a_method_over_the_files_leaves_the_files_options_of_its_method_out() {
     let place = Place::new();
     place.write("settings/small.toml", FILE);
@@ -52,6 +64,7 @@ fn a_method_over_the_files_leaves_the_files_options_of_its_method_out() {
 #[case::held_out("--valid-split 0.2 --seed 3")]
 #[case::pattern("--target-modules .*(query|dense) --exclude-modules pooler.dense --layers-to-transform 0,1")]
 #[case::lists("--target-modules query,value --rank-pattern query=2,value=3 --alpha-pattern query=5 --bias lora_only")]
+#[case::optimizer_and_length("--optimizer adafactor --max-steps 20")]
 #[case::words("--schedule cosine --keep last --init-lora-weights gaussian --use-rslora --task single")]
 #[case::switched_off("--use-rslora false --no-header false --quotes true --modules-to-save pooler")]
 fn what_a_run_records_reproduces_it(#[case] options: &str) {

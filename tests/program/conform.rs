@@ -42,12 +42,15 @@ fn every_fixture_that_is_built_passes() {
         "qa/base",
         "qa/lora",
         "regression/lora",
+        "t5/base",
+        "t5/ia3",
+        "t5/tfew_loss",
         "token/base",
         "token/lora",
     ] {
         assert!(ended.out.lines().any(|line| line.starts_with(&format!("ok    {name}"))), "{name} in {}", ended.out);
     }
-    assert!(ended.out.ends_with("42 passed, 0 failed, 0 skipped\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("45 passed, 0 failed, 0 skipped\n"), "{}", ended.out);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::support::{Place, train};
 #[case::dropout("--lora-dropout 1.5", &["lora_dropout: "])]
 #[case::alpha("--lora-alpha NaN", &["lora_alpha: "])]
 #[case::epochs("--epochs 0", &["epochs: must be at least 1"])]
+#[case::steps("--max-steps 0", &["max_steps: must be at least 1"])]
 #[case::batch("--batch-size 0", &["batch_size: must be at least 1"])]
 #[case::learning_rate("--learning-rate 0", &["learning_rate: must be greater than 0"])]
 #[case::infinite("--learning-rate inf", &["learning_rate: "])]
@@ -52,6 +53,11 @@ fn what_a_run_cannot_do_without(#[case] args: &str, #[case] says: &[&str]) {
 #[case::no_toml("epochs = 1\nr =\n", &["small.toml: line 2: "])]
 #[case::twice("r = 1\nr = 2\n", &["small.toml: line 2: ", "duplicate key"])]
 #[case::zero("model = \"base\"\ntrain = \"train.csv\"\nepochs = 0\n", &["epochs: must be at least 1"])]
+#[case::two_lengths(
+    "model = \"base\"\ntrain = \"train.csv\"\nepochs = 1\nmax_steps = 9\n",
+    &["max_steps: says how long the run is, and so does epochs"]
+)]
+#[case::optimizer("optimizer = \"sgd\"\n", &["small.toml: line 1: optimizer: ", "`sgd`", "`adamw` or `adafactor`"])]
 #[case::method("model = \"base\"\ntrain = \"train.csv\"\nmethod = \"oft\"\n", &["method: `oft` is not a method of this version; choose lora"])]
 fn a_file_that_makes_no_sense(#[case] content: &str, #[case] says: &[&str]) {
     let place = Place::new();
@@ -71,6 +77,11 @@ fn a_file_that_is_no_text() {
 #[case::flag("train --epoch 3", "unexpected argument '--epoch' found")]
 #[case::number("train --epochs three", "invalid value 'three' for '--epochs <N>'")]
 #[case::choice("train --schedule steep", "invalid value 'steep' for '--schedule <SCHEDULE>'")]
+#[case::optimizer(
+    "train --optimizer sgd",
+    "invalid value 'sgd' for '--optimizer <OPTIMIZER>': choose adamw or adafactor"
+)]
+#[case::lengths("train --max-steps 9 --epochs 1", "'--max-steps <N>' cannot be used with '--epochs <N>'")]
 #[case::label("eval --data valid.csv", "--adapter <DIR>")]
 #[case::command("tune", "unrecognized subcommand 'tune'")]
 fn a_command_line_that_cannot_be_read(#[case] args: &str, #[case] says: &str) {

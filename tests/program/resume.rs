@@ -29,6 +29,8 @@ fn after_the_first_epoch(run: &Run) -> bool {
 #[case::early_stopping("--early-stopping 3 --eval-steps 5 --save-steps 3 --epochs 30", after_two_rounds)]
 #[case::ia3("--method ia3 --save-steps 3", between_evaluations)]
 #[case::cosine("--save-steps 3 --schedule cosine --warmup-ratio 0.4", between_evaluations)]
+#[case::so_many_steps("--max-steps 110 --save-steps 3", between_evaluations)]
+#[case::adafactor("--optimizer adafactor --save-steps 3 --lora-dropout 0.2", between_evaluations)]
 #[case::held_out("--save-steps 3 --valid-split 0.2 --seed 5", between_evaluations)]
 #[case::all_that_can_be_trained(
     "--save-steps 3 --target-modules all-linear --bias all --modules-to-save pooler",
@@ -36,7 +38,8 @@ fn after_the_first_epoch(run: &Run) -> bool {
 )]
 fn a_resumed_run_ends_like_an_uninterrupted_one(#[case] options: &str, #[case] when: fn(&Run) -> bool) {
     let place = Place::new();
-    let options = if options.contains("--epochs") { options.to_string() } else { format!("{options} --epochs 8") };
+    let has_length = options.contains("--epochs") || options.contains("--max-steps");
+    let options = if has_length { options.to_string() } else { format!("{options} --epochs 8") };
     place.succeeds(&train(&format!("{options} --output whole")));
     let whole = place.run("whole");
     if options.contains("--early-stopping") {

@@ -35,6 +35,30 @@ fn metrics_are_lines_of_json_in_the_order_of_the_steps() {
     assert!(metrics.iter().flat_map(|line| line.as_object().unwrap().values()).all(Value::is_number));
 }
 
+/// The rows are passed over as often as it takes, and the schedule is of as many steps.
+#[test]
+fn a_run_of_so_many_steps_ends_there() {
+    let place = Place::new();
+    let ended = place.succeeds(&train("--max-steps 37 --logging-steps 12"));
+    assert!(ended.out.contains("37"), "{}", ended.out);
+    let run = place.run("run");
+    let step = |line: &Value| line["step"].as_u64().unwrap();
+    assert_eq!(run.evaluations().iter().map(step).collect::<Vec<_>>(), [15, 30, 37]);
+    let steps: Vec<Value> = run.metrics().into_iter().filter(|line| line.get("learning_rate").is_some()).collect();
+    assert_eq!(steps.iter().map(step).collect::<Vec<_>>(), [12, 24, 36, 37]);
+    // The last of 37 steps, two of them warm-up, of a straight line down from 0.01.
+    let rate = steps[3]["learning_rate"].as_f64().unwrap();
+    assert!((rate - 0.01 / 35.0).abs() < 1e-12, "{rate}");
+    let state = run.state().unwrap();
+    assert_eq!((&state["step"], &state["finished"]), (&37.into(), &true.into()));
+    let options: toml::Table = place.text("run/config.toml").parse().unwrap();
+    assert_eq!((options["max_steps"].as_integer(), options.get("epochs")), (Some(37), None));
+    // Fewer steps than a pass has.
+    place.succeeds(&train("--max-steps 2 --output short"));
+    assert_eq!(place.run("short").evaluations().iter().map(step).collect::<Vec<_>>(), [2]);
+    run.assert_intact();
+}
+
 #[rstest]
 #[case::lora_and_a_new_head("", &["bert.encoder.layer.0.attention.self.query.lora_A.weight", "classifier.bias"], 10)]
 #[case::one_module_of_one_layer(

@@ -195,3 +195,26 @@ fn length(batches: &BatchPlan, settings: &Settings) -> (usize, usize) {
     }
     (epochs, wanted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    /// Three batches, two steps a pass.
+    #[rstest]
+    #[case::by_passes(10, None, (3, 6))]
+    #[case::less_than_a_pass(10, Some(1), (1, 1))]
+    #[case::whole_passes(10, Some(4), (2, 4))]
+    #[case::a_pass_in_part(10, Some(5), (3, 5))]
+    #[case::more_than_the_passes(10, Some(101), (51, 101))]
+    #[case::no_rows(0, Some(5), (0, 0))]
+    fn a_run_is_as_long_as_its_settings_say(
+        #[case] rows: usize,
+        #[case] max_steps: Option<usize>,
+        #[case] want: (usize, usize),
+    ) {
+        let settings = Settings { max_steps, gradient_accumulation: 2, ..Settings::default() };
+        assert_eq!(length(&BatchPlan::new(&vec![7; rows], 4).unwrap(), &settings), want);
+    }
+}

@@ -18,7 +18,7 @@ pub(crate) fn train(extra: &str) -> String {
         ("--epochs", "4"),
         ("--learning-rate", "0.01"),
     ] {
-        if !has(flag) {
+        if !has(flag) && !(flag == "--epochs" && has("--max-steps")) {
             args.push_str(&format!(" {flag} {value}"));
         }
     }

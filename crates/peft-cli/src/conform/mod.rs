@@ -6,6 +6,7 @@
 //! this version does not have is skipped by name, never passed over in silence.
 
 mod case;
+mod choices;
 mod deviation;
 mod fixture;
 mod hub;
@@ -120,6 +121,7 @@ fn compare_on<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<V
     match name {
         "base" => case::base::<M>(model, device),
         "multi_lora.safetensors" => rows::compare(model, device),
+        "tfew_loss.safetensors" => choices::compare(model, device),
         _ if name.starts_with("traj/") => trajectory::compare::<M>(model, &name["traj/".len()..], device),
         _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
         _ if hub::is_one(&model.join(name)) => hub::compare::<M>(model, name, device),
