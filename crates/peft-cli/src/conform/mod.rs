@@ -1,14 +1,15 @@
 //! `peft conform`: this workspace against the reference, fixture by fixture.
 //!
 //! A folder laid out like `golden/<model>/<case>/` holds what the reference computed: inputs, logits, loss, the
-//! gradient of every trained parameter, the logits with the adapter disabled and merged, ten steps of training, and
-//! the files it wrote. Each line of the report names a fixture and the largest deviation in each of these. What
+//! gradient of every trained parameter, the logits with the adapter disabled and merged, ten steps of training, the
+//! texts it makes, and the files it wrote. Each line of the report names a fixture and the largest deviation in each of these. What
 //! this version does not have is skipped by name, never passed over in silence.
 
 mod case;
 mod choices;
 mod deviation;
 mod fixture;
+mod generate;
 mod hub;
 mod rows;
 mod trajectory;
@@ -99,6 +100,8 @@ fn fixtures(model: &Path) -> Result<Vec<String>> {
                 let file = entry.file_name().to_string_lossy().into_owned();
                 names.extend(file.strip_suffix(".safetensors").map(|method| format!("traj/{method}")));
             }
+        } else if name == generate::FILE {
+            names.extend(generate::cases(&path)?.into_iter().map(|case| format!("generate/{case}")));
         } else if path.is_file() {
             names.push(name);
         }
@@ -123,6 +126,7 @@ fn compare_on<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<V
         "multi_lora.safetensors" => rows::compare(model, device),
         "tfew_loss.safetensors" => choices::compare(model, device),
         _ if name.starts_with("traj/") => trajectory::compare::<M>(model, &name["traj/".len()..], device),
+        _ if name.starts_with("generate/") => generate::compare(model, &name["generate/".len()..], device),
         _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
         _ if hub::is_one(&model.join(name)) => hub::compare::<M>(model, name, device),
         _ => case::adapter::<M>(model, name, device),
