@@ -18,7 +18,8 @@ pub(crate) fn train(extra: &str) -> String {
         ("--epochs", "4"),
         ("--learning-rate", "0.01"),
     ] {
-        if !has(flag) && !(flag == "--epochs" && has("--max-steps")) {
+        let otherwise = flag == "--epochs" && has("--max-steps");
+        if !has(flag) && !otherwise {
             args.push_str(&format!(" {flag} {value}"));
         }
     }
