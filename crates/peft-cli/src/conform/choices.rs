@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use burn::prelude::*;
 use peft::load_adapter;
 use peft::models::t5::T5ForConditionalGeneration;
-use peft::models::{IGNORED, Scorer, Seq2SeqBatch};
+use peft::models::{Batch, IGNORED, Scorer};
 use peft_trainer::choices::{ChoiceWeights, Choices, choice_losses, choice_scores, token_losses};
 
 use super::Verdict;
@@ -29,17 +29,13 @@ pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
     let shape = io.need("in.choices")?.shape().to_vec();
     let [rows, each, positions] = shape[..] else { anyhow::bail!("`in.choices` is no list of texts for each row") };
     let texts = rows * each;
-    // Every text is made from its row's: the row is read as often as it has choices.
-    let read = |name: &str| {
-        let values = ints(name)?;
-        let width = values.len() / rows;
-        Ok::<Vec<i64>, anyhow::Error>((0..texts).flat_map(|i| values[i / each * width..][..width].to_vec()).collect())
-    };
     let labels: Vec<i64> = ints("in.choices")?.into_iter().map(|id| if id == PAD { IGNORED } else { id }).collect();
-    let batch = Seq2SeqBatch::new(read("in.input_ids")?, read("in.attention_mask")?, labels.clone(), texts, &device);
+    let of: Vec<usize> = (0..texts).map(|text| text / each).collect();
+    let batch = Batch::texts(ints("in.input_ids")?, ints("in.attention_mask")?, rows, &device);
+    let batch = batch.with_choices(labels.clone(), of.clone());
     let choices = Choices {
         labels: labels.chunks(positions).map(<[i64]>::to_vec).collect(),
-        rows: (0..texts).map(|text| text / each).collect(),
+        rows: of,
         right: ints("in.labels")?
             .into_iter()
             .map(|choice| usize::try_from(choice).context("in.labels"))
