@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::combine::combinations;
 use crate::options::{DataOptions, TrainOptions};
+use crate::pretrain::ShapeArgs;
 use crate::generate::GenerationArgs;
-use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, train};
+use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, pretrain, train};
 
 /// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
 #[derive(Parser)]
@@ -26,6 +27,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Train an adapter
     Train(Box<TrainArgs>),
+    /// Make a base of plain text: every weight is trained
+    Pretrain(Box<PretrainArgs>),
     /// Measure an adapter on labelled rows
     Eval(EvalArgs),
     /// Label texts: from arguments, a file or standard input
@@ -60,6 +63,17 @@ pub(crate) struct TrainArgs {
     /// Show burn-train's full-screen interface
     #[arg(long)]
     pub(crate) tui: bool,
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct PretrainArgs {
+    /// Continue the run in this folder from its last checkpoint, with the options it was begun with
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
     #[command(flatten)]
     pub(crate) options: TrainOptions,
 }
@@ -249,11 +263,33 @@ pub(crate) struct AdaptersArgs {
 }
 
 impl Cli {
+    /// What the arguments of a program, its name first, ask for.
+    pub(crate) fn of_arguments<I, T>(arguments: I) -> clap::error::Result<Self>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        // Pre-training shares its options with training, and shows those it has.
+        let shown = |id: &str| {
+            let is_of_training = TrainOptions::KEYS.contains(&id);
+            !is_of_training || pretrain::OPTIONS.contains(&id) || pretrain::REPORTS.contains(&id)
+        };
+        let hide = |argument: clap::Arg| {
+            let is_shown = shown(argument.get_id().as_str());
+            if is_shown { argument } else { argument.hide(true) }
+        };
+        let command = Self::command().mut_subcommand("pretrain", |command| command.mut_args(hide));
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
     /// Runs the command. Whether it succeeded, where that is more than having run.
     pub(crate) fn run(self) -> Result<bool> {
         let device = backend::device(self.device.as_deref())?;
         match self.command {
             Command::Train(args) => train::run(*args, &device).map(|()| true),
+            Command::Pretrain(args) => {
+                pretrain::run(args.resume, &args.shape, args.options, &device).map(|()| true)
+            }
             Command::Eval(args) => eval::run(args, &device).map(|()| true),
             Command::Predict(args) => predict::run(args, &device).map(|()| true),
             Command::Generate(args) => generate::run(*args, &device).map(|()| true),

@@ -77,9 +77,11 @@ impl Scorer {
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, task) {
             (labels @ Some(_), _) => labels,
-            (None, Task::Regression | Task::Qa | Task::Text | Task::Choice) => None,
             // The reference's own names for what nobody named.
-            (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
+            (None, Task::Single | Task::Multi | Task::Token) => {
+                Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?)
+            }
+            (None, _) => None,
         };
         unknown(&config);
         Ok(Self { model: Frozen::new(model), config: shape, adapter, encoder, task, labels, base, options })

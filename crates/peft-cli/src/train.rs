@@ -29,6 +29,11 @@ use crate::terminal::{note, say};
 use crate::writing::Tokenising;
 
 pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
+    go(args, device).map(|_| ())
+}
+
+/// Trains, beginning or going on. Whether the run came to its end.
+pub(crate) fn go(args: TrainArgs, device: &Device) -> Result<bool> {
     if args.tui && !std::io::stdout().is_terminal() {
         bail!("--tui: standard output is no terminal; leave --tui out");
     }
@@ -77,7 +82,8 @@ impl Session {
             bail!("doc_stride: {stride} is not less than max_length {max_length}; windows would not move on");
         }
         let (task, data) = (options.task(), options.data());
-        let read = |path: &Path, labels: Option<&Labels>| Dataset::read(path, task, &data, labels);
+        let asked = options.clone();
+        let read = |path: &Path, labels: Option<&Labels>| Dataset::read(path, &asked, &data, labels);
         let known = run.map(labels_of).transpose()?.flatten();
         let train = read(options.train.as_deref().unwrap_or(Path::new("")), known.as_ref())?;
         if task == Task::Qa {
@@ -103,7 +109,8 @@ impl Session {
         Ok(Self { options, model, shape, labels, outputs, encoder, train, valid })
     }
 
-    fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
+    fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<bool> {
+        let task = self.options.task();
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
         let head = self.options.head();
@@ -152,7 +159,8 @@ impl Session {
         });
         progress.finish();
         let outcome = outcome.map_err(|error| folder.with_way_on(error.into()))?;
-        conclude(&folder, &outcome, trained, all)
+        conclude(&folder, &outcome, trained, all, task)?;
+        Ok(outcome.state.finished)
     }
 
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
@@ -210,7 +218,7 @@ fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> 
 }
 
 /// Puts the chosen adapter in its place and says what was reached.
-fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -> Result<()> {
+fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize, task: Task) -> Result<()> {
     let Outcome { state, chosen, checkpoint, total_steps } = outcome;
     let run = folder.path().display();
     if !state.finished {
@@ -229,6 +237,9 @@ fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -
         peft_trainer::progress::duration(std::time::Duration::from_secs_f64(state.seconds)),
     )?;
     say!("adapter: {run} ({})", size(bytes))?;
+    if task.is_of_plain_text() {
+        return Ok(());
+    }
     say!("use it:  cargo xtask predict --adapter {run} \"a text to label\"")
 }
 

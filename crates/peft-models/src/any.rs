@@ -130,9 +130,10 @@ impl Head {
         }
     }
 
-    /// The reference's name of its module, as `modules_to_save` takes it; `None` where nothing is new.
+    /// The reference's name of the module that a task brings along, as `modules_to_save` takes it; `None` where the
+    /// checkpoint has what it takes.
     pub fn module(self) -> Option<&'static str> {
-        self.of_bert().map(BertHead::module)
+        self.of_bert().filter(|head| *head != BertHead::MaskedLm).map(BertHead::module)
     }
 
     fn of_bert(self) -> Option<BertHead> {

@@ -9,6 +9,7 @@ mod checkpoint;
 mod config;
 mod error;
 pub mod generate;
+mod init;
 mod load;
 mod mask;
 mod save;
