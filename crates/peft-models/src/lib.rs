@@ -17,5 +17,5 @@ pub use batch::{Batch, IGNORED, Seq2SeqBatch};
 pub use checkpoint::*;
 pub use error::{Error, Result};
 pub use load::*;
-pub use save::{named_tensors, save};
+pub use save::{Planned, SHARD, TensorWriter, named_tensors, save, save_model};
 pub use task::Scorer;

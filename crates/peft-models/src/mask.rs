@@ -1,6 +1,8 @@
 //! What attention may not look at.
 
 use burn::prelude::*;
+use burn::tensor::activation::softmax;
+use peft_core::precision::{narrow, widen};
 use peft_core::{BatchRows, Spans};
 
 /// The mask of a batch, made once per forward pass and extended where a layer has a prefix.
@@ -30,9 +32,16 @@ impl AttentionMask {
         &self.rows
     }
 
+    /// Attention's weights: the softmax of `scores`, `[batch, heads, seq, prefix + seq]`, over what may be looked at, in
+    /// their type. It is taken in f32; a score that half precision could not hold counts as the largest it can.
+    pub(crate) fn weights(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
+        let dtype = scores.dtype();
+        narrow(softmax(self.apply(widen(narrow(scores, dtype)), prefix), 3), dtype)
+    }
+
     /// Sets what may not be looked at to the lowest finite value, as the reference does: a row that sees
-    /// nothing then gets equal weights instead of NaN. `scores`: `[batch, heads, seq, prefix + seq]`.
-    pub(crate) fn apply(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
+    /// nothing then gets equal weights instead of NaN.
+    fn apply(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
         let hidden = match &self.made {
             Some((spans, hidden)) if spans == prefix => hidden.clone(),
             _ => {

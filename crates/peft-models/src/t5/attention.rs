@@ -3,8 +3,8 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
 use peft_core::nn::{Embedding, Linear, RmsNorm};
+use peft_core::precision::narrow;
 use peft_core::{Attends, Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
 
 use super::bias::RelativeBias;
@@ -103,15 +103,15 @@ impl Attention {
         let (q, mut k, mut v) = (heads(&self.q, &x), heads(&self.k, source), heads(&self.v, source));
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
-            k = Tensor::cat(vec![prefix.key, k], 2);
-            v = Tensor::cat(vec![prefix.value, v], 2);
+            k = Tensor::cat(vec![narrow(prefix.key, k.dtype()), k], 2);
+            v = Tensor::cat(vec![narrow(prefix.value, v.dtype()), v], 2);
         }
         let scores = q.matmul(k.transpose());
         let scores = match bias {
             Some(bias) => bias.add(scores, &spans),
             None => scores,
         };
-        let weights = self.dropout.forward(softmax(mask.apply(scores, &spans), 3));
+        let weights = self.dropout.forward(mask.weights(scores, &spans));
         let context = weights.matmul(v).swap_dims(1, 2).reshape([batch, seq, self.n_heads * self.d_head]);
         self.o.forward(context, hooks)
     }
