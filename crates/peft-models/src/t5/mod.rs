@@ -8,10 +8,14 @@ mod attention;
 mod bias;
 mod config;
 mod feed_forward;
+mod heads;
 mod load;
 mod model;
 pub mod names;
+mod sequence;
 mod stack;
 
 pub use config::T5Config;
+pub use heads::{T5EncoderForSequenceClassification, T5ForTokenClassification, T5Head};
 pub use model::{Encoded, T5ForConditionalGeneration};
+pub use sequence::T5ForSequenceClassification;
