@@ -24,5 +24,5 @@ pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use generate::{Emitted, Generated, GenerationConfig, Sequence};
 pub use load::*;
-pub use save::{named_tensors, save};
+pub use save::{Planned, SHARD, TensorWriter, named_tensors, save, save_model};
 pub use task::Scorer;

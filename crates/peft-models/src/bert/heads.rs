@@ -37,7 +37,7 @@ impl BertForSequenceClassification {
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2> {
         let output = self.bert.forward(batch, hooks);
         let pooled = self.dropout.forward(self.bert.pool(output, hooks));
-        self.classifier.forward(pooled, hooks).squeeze_dim(1)
+        self.classifier.scores(pooled, hooks).squeeze_dim(1)
     }
 }
 
@@ -79,7 +79,7 @@ impl BertForTokenClassification {
     /// Scores `[batch, text, labels]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         let hidden = self.bert.forward(batch, hooks).text();
-        self.classifier.forward(self.dropout.forward(hidden), hooks)
+        self.classifier.scores(self.dropout.forward(hidden), hooks)
     }
 }
 
@@ -120,7 +120,7 @@ impl BertForQuestionAnswering {
 
     /// Scores `[batch, text, 2]` for the text's positions, under `hooks`: of an answer's beginning there, and of its end.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        self.qa_outputs.forward(self.bert.forward(batch, hooks).text(), hooks)
+        self.qa_outputs.scores(self.bert.forward(batch, hooks).text(), hooks)
     }
 }
 

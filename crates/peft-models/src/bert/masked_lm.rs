@@ -65,7 +65,7 @@ impl BertForMaskedLm {
         let hidden = output.text();
         let Predictions { transform, decoder } = &self.cls.predictions;
         let h = transform.activation.forward(transform.dense.forward(hidden, hooks));
-        decoder.forward(transform.layer_norm.forward(h, hooks), hooks)
+        decoder.scores(transform.layer_norm.forward(h, hooks), hooks)
     }
 }
 
