@@ -26,7 +26,7 @@ fn encoded(model: &T5ForConditionalGeneration, hooks: &dyn Hooks) -> Encoded {
     model.encode(batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows(), hooks)
 }
 
-/// Hugging Face Transformers 5.23.0, `make_generation.py`.
+/// Hugging Face Transformers 5.23.0, `fixtures/make_generation.py`.
 #[rstest]
 fn texts_are_the_references(#[values(true, false)] use_cache: bool) {
     let device = Device::flex();
