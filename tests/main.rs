@@ -6,6 +6,7 @@ mod bottleneck;
 mod checkpoints;
 mod counts;
 mod every_method;
+mod generation;
 mod large_models;
 mod laws;
 mod lora_variants;

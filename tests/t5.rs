@@ -25,14 +25,14 @@ fn fields(more: Value) -> Map<String, Value> {
     fields.as_object().unwrap().clone()
 }
 
-fn t5(more: Value, device: &Device) -> T5ForConditionalGeneration {
+pub(crate) fn t5(more: Value, device: &Device) -> T5ForConditionalGeneration {
     let config: T5Config = serde_json::from_value(fields(more).into()).unwrap();
     device.seed(5);
     shaken(T5ForConditionalGeneration::new(&config, device).unwrap()).no_grad()
 }
 
 /// Three rows, the second padded on both sides.
-fn three(device: &Device) -> Batch {
+pub(crate) fn three(device: &Device) -> Batch {
     let ids = vec![4, 9, 12, 30, 1, 7, 21, 1, 0, 0, 35, 2, 3, 18, 1];
     let mask = vec![1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1];
     let labels = vec![8, 3, 1, 11, 1, IGNORED, 2, 25, 1];
@@ -77,7 +77,7 @@ fn padding_and_the_labels_to_come_are_not_seen() {
     );
 }
 
-fn adapter(fields: Value, model: &T5ForConditionalGeneration) -> Adapter<AnyMethod> {
+pub(crate) fn adapter(fields: Value, model: &T5ForConditionalGeneration) -> Adapter<AnyMethod> {
     let config = AnyConfig::from_json(fields.as_object().unwrap().clone()).unwrap();
     shaken(config.init(model).unwrap())
 }

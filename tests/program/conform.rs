@@ -43,14 +43,20 @@ fn every_fixture_that_is_built_passes() {
         "qa/lora",
         "regression/lora",
         "t5/base",
+        "t5/generate/base",
+        "t5/generate/ia3",
+        "t5/generate/lora ",
+        "t5/generate/prefix ",
+        "t5/generate/prompt ",
         "t5/ia3",
+        "t5/prompt",
         "t5/tfew_loss",
         "token/base",
         "token/lora",
     ] {
         assert!(ended.out.lines().any(|line| line.starts_with(&format!("ok    {name}"))), "{name} in {}", ended.out);
     }
-    assert!(ended.out.ends_with("45 passed, 0 failed, 0 skipped\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("53 passed, 0 failed, 0 skipped\n"), "{}", ended.out);
 }
 
 #[test]

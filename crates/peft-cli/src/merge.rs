@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use burn::prelude::*;
 use peft::core::{Backbone, merge};
-use peft::models::{named_tensors, read_json, save};
+use peft::models::{Head, named_tensors, read_json, save};
 use serde_json::{Map, Value, json};
 
 use crate::cli::MergeArgs;
@@ -16,9 +16,16 @@ pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     refuse_taken(&args.output)?;
     let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
     let merged = merge(scorer.model.into_inner(), &scorer.adapter)?;
-    let tensors = named_tensors(&merged, merged.sites(), scorer.config.naming());
+    let mut tensors = named_tensors(&merged, merged.sites(), scorer.config.naming());
     let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;
     let head = scorer.options.head();
+    if head == Head::MaskedLm {
+        // Merged, the decoder is no longer the words' table; and its bias has two names in the reference.
+        config.insert("tie_word_embeddings".into(), json!(false));
+        if let Some(bias) = tensors.get("cls.predictions.decoder.bias").cloned() {
+            tensors.insert("cls.predictions.bias".to_string(), bias);
+        }
+    }
     config.insert("architectures".into(), json!([scorer.config.class(head)]));
     if let Some(module) = head.module() {
         // A score and an answer have outputs without names, and the base's names may be more or fewer.

@@ -179,7 +179,9 @@ impl ShapeArgs {
                 "hidden_size": hidden_size, "num_hidden_layers": layers, "num_attention_heads": heads,
                 "intermediate_size": feed_forward, "hidden_act": "gelu", "max_position_embeddings": 512,
                 "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1,
-                "attention_probs_dropout_prob": 0.1, "pad_token_id": 0, "tie_word_embeddings": true,
+                "attention_probs_dropout_prob": 0.1, "pad_token_id": 0,
+                // The decoder of hidden words is a matrix of its own, and trained as one.
+                "tie_word_embeddings": false,
             }),
         };
         let Value::Object(map) = fields.clone() else { bail!("a configuration is an object") };

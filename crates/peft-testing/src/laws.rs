@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::Gradients;
 use peft_core::file::safetensors_bytes;
 use peft_core::tensors::{Tensors, export, export_gradients, import, parameters};
-use peft_core::{Adapters, BASE, Error, Fold, Identity, Method, merge};
+use peft_core::{Adapters, BASE, Error, Fold, Hooks, Identity, Method, merge};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -103,7 +103,8 @@ pub fn saving_what_was_loaded_gives_the_same_bytes<P: Method>(case: &Case<P>) {
     assert!(refused(tensors).contains("another"));
 }
 
-/// A batch whose rows use different adapters, the bare base among them, equals the separate runs: for any assignment.
+/// A batch whose rows use different adapters, the bare base among them, equals the separate runs: for any assignment, and
+/// for rows picked out of it, again and again if need be.
 ///
 /// # Panics
 /// Where that is not so.
@@ -119,8 +120,14 @@ pub fn rows_equal_separate_runs<P: Method>(case: &Case<P>) {
         proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
     );
     let check = |names: Vec<&'static str>| {
-        let batch = ids(names.len(), &device);
-        let mixed = mini.forward(batch.clone(), &adapters.route(&names).expect("the names are known"));
+        let (batch, count) = (ids(names.len(), &device), names.len());
+        let routed = adapters.route(&names).expect("the names are known");
+        let mixed = mini.forward(batch.clone(), &routed);
+        let rows = [count - 1, 0, count / 2, 0];
+        let at = Tensor::<1, Int>::from_data(TensorData::from(rows.map(|row| row as i64)), &device);
+        let picked = routed.for_rows(&rows).expect("they differ from row to row");
+        let again = mini.forward(batch.clone().select(0, at.clone()), &*picked);
+        close(again, mixed.clone().select(0, at));
         for (i, name) in names.into_iter().enumerate() {
             let row = batch.clone().narrow(0, i, 1);
             let alone = match name {

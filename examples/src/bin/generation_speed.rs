@@ -36,7 +36,7 @@ fn main() -> Result<()> {
             }
             ControlFlow::Continue(())
         })?;
-        let [early, late] = [20, 200].map(|token| median(&times[token - WINDOW..token + WINDOW]));
+        let [early, late] = [20, 200].map(|token| quartile(&times[token - WINDOW..token + WINDOW]));
         println!(
             "{:<26}  {:>11.2}   {:>12.2}   {:>5.2}",
             format!("{rows} rows"),
@@ -48,8 +48,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn median(times: &[Duration]) -> Duration {
+/// The time that a quarter is below: what others do on the machine makes the slow ones.
+fn quartile(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    sorted[sorted.len() / 2]
+    sorted[sorted.len() / 4]
 }

@@ -67,19 +67,24 @@ impl GenerationConfig {
     /// # Errors
     /// [`Error::File`] or [`Error::Json`] for a file that cannot be read or has another form, with the field.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let mut fields = Map::new();
-        let path = folder.join("config.json");
-        if path.exists() {
-            let config: Map<String, Value> = read_json(&path)?;
+        let known = json!(Self::default());
+        let mut all = Map::new();
+        for name in ["config.json", "generation_config.json"] {
+            let path = folder.join(name);
+            if !path.exists() {
+                continue;
+            }
+            let mut fields: Map<String, Value> = read_json(&path)?;
             // Of a model's configuration what is about generation alone: older files have it there.
-            let known = json!(Self::default());
-            fields.extend(config.into_iter().filter(|(field, value)| !value.is_null() && known.get(field).is_some()));
+            fields.retain(|field, value| !value.is_null() && (name != "config.json" || known.get(field).is_some()));
+            for (field, value) in fields {
+                let alone = Map::from_iter([(field.clone(), value.clone())]);
+                if let Err(error) = serde_json::from_value::<Self>(alone.into()) {
+                    return Err(Error::file(path, format!("{field}: {error}; correct the file or fetch it again")));
+                }
+                all.insert(field, value);
+            }
         }
-        let path = folder.join("generation_config.json");
-        if path.exists() {
-            let own: Map<String, Value> = read_json(&path)?;
-            fields.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
-        }
-        serde_json::from_value(fields.into()).map_err(|error| Error::file(path, error.to_string()))
+        serde_json::from_value(all.into()).map_err(|error| Error::file(folder, error.to_string()))
     }
 }

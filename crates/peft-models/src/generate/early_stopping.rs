@@ -31,7 +31,7 @@ impl TryFrom<Stored> for EarlyStopping {
             Stored::Flag(false) => Ok(Self::Heuristic),
             Stored::Flag(true) => Ok(Self::Full),
             Stored::Name(name) if name == "never" => Ok(Self::Never),
-            Stored::Name(name) => Err(format!("early_stopping: `{name}` is not known; use false, true or \"never\"")),
+            Stored::Name(name) => Err(format!("`{name}` is not known; use false, true or \"never\"")),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Search for Sampling<'_> {
         }
         let from = (0..tokens.len()).map(|i| i.min(scores.len() - 1)).collect();
         let over = |sequence: &Growing| sequence.ended || sequence.text.len() > config.most();
-        let go_on = (!self.sequences.iter().all(over)).then(|| Next { from, tokens });
+        let go_on = (!self.sequences.iter().all(over)).then_some(Next { from, tokens });
         Step { certain, go_on }
     }
 
