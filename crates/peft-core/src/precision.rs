@@ -87,3 +87,66 @@ pub fn narrow<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
 pub(crate) fn wider(a: DType, b: DType) -> DType {
     if is_half(a) && a != b { if is_half(b) { DType::F32 } else { b } } else { a }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Linear;
+    use crate::{Hooks, Identity, LinearOp, Scope};
+
+    /// Notes what type a hook is given, and adds a path in f32.
+    struct Beside;
+
+    impl Hooks for Beside {
+        fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+            assert_eq!((x.dtype(), op.weight_inside().dtype()), (DType::F32, DType::F32));
+            let path = x.clone() * 1e-4;
+            let y = op.run(x);
+            assert_eq!(y.dtype(), DType::F32);
+            y + path
+        }
+    }
+
+    fn linear(weight: f32, device: &Device) -> Linear {
+        let scope = Scope::root(device, |path| path.to_string());
+        let mut linear = scope.linear("up", 2, 2, false);
+        let weight = Tensor::<2>::from_data([[weight, 0.0], [0.0, weight]], device).cast(DType::F16);
+        linear.weight = Param::from_tensor(weight);
+        linear
+    }
+
+    #[test]
+    fn a_hook_sees_full_precision_and_the_base_gets_its_own_back() {
+        let device = Device::flex();
+        let x = Tensor::<3>::from_data([[[1.0, 2.0]]], &device).cast(DType::F16);
+        let linear = linear(1.0, &device);
+        assert_eq!(linear.forward(x.clone(), &Beside).dtype(), DType::F16);
+        // In f32 what the hook adds is there; f16 has no such value beside 1.
+        let scores = linear.scores(x.clone(), &Beside).into_data();
+        assert_eq!(scores, TensorData::from([[[1.0f32 + 1e-4, 2.0 + 2e-4]]]));
+        assert_eq!(linear.forward(x.clone(), &Beside).into_data(), x.into_data());
+    }
+
+    #[test]
+    fn nothing_becomes_infinite_by_rounding() {
+        let device = Device::flex();
+        let x = Tensor::<3>::from_data([[[300.0, -2.0]]], &device).cast(DType::F16);
+        // 300 · 300 is beyond f16, in the product itself.
+        let y = linear(300.0, &device).forward(x, &Identity);
+        assert_eq!(y.cast(DType::F32).into_data(), TensorData::from([[[F16_MAX, -600.0]]]));
+        let far = Tensor::<1>::from_data([1e6, -1e6, 1.0], &device);
+        assert_eq!(
+            narrow(far.clone(), DType::F16).cast(DType::F32).into_data(),
+            TensorData::from([F16_MAX, -F16_MAX, 1.0])
+        );
+        assert_eq!(narrow(far.clone(), DType::F32).into_data(), far.into_data());
+    }
+
+    #[test]
+    fn a_sum_is_of_the_wider_type() {
+        use DType::{BF16, F16, F32};
+        for (a, b, want) in [(F16, F16, F16), (F16, F32, F32), (F32, BF16, F32), (F16, BF16, F32), (F32, F32, F32)] {
+            assert_eq!(wider(a, b), want);
+        }
+    }
+}
