@@ -92,10 +92,6 @@ impl<P: Fold> Fold for Adapter<P> {
         self.method.refusal()
     }
 
-    fn is_tied(&self, owner: &Site) -> bool {
-        !self.saved.holds(owner) && self.method.is_tied(owner)
-    }
-
     fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
         self.method.fold_matrix(at, leaf, self.saved.matrix(at).unwrap_or(value))
     }

@@ -48,14 +48,10 @@ impl<'a, P: Fold> Folding<'a, P> {
         if let Some(reason) = method.refusal() {
             return refuse(reason);
         }
-        let mut acts: HashMap<String, Site> =
+        let acts: HashMap<String, Site> =
             method.sites().into_iter().map(|site| (site.path().to_string(), site)).collect();
         for entry in sites {
             let Some(owner) = &entry.tied else { continue };
-            if method.is_tied(owner) {
-                acts.remove(entry.site.path());
-                continue;
-            }
             if let Some(site) = [&entry.site, owner].into_iter().find(|site| acts.contains_key(site.path())) {
                 return refuse(format!(
                     "it acts on `{site}`, and `{}` runs on the weights of `{owner}`: folded in, the change would be in \

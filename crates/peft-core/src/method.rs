@@ -97,13 +97,6 @@ pub trait Fold: Method {
         None
     }
 
-    /// Whether what the adapter makes of the weights at `owner` stands wherever they are used, as in a head that is tied
-    /// to the table of words. Where it does not, a model whose weights are tied cannot take it in.
-    fn is_tied(&self, owner: &Site) -> bool {
-        let _ = owner;
-        false
-    }
-
     /// The matrix parameter `leaf` (`weight`) of the module at `at` with the adapter in it; same shape.
     fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2>;
 

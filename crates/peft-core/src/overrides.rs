@@ -33,8 +33,6 @@ struct Slots {
     matrix: Option<usize>,
     weight: Option<usize>,
     bias: Option<usize>,
-    /// The replacement of a table that this linear map runs on, which is that table transposed.
-    tied: Option<usize>,
 }
 
 impl Overrides {
@@ -45,25 +43,6 @@ impl Overrides {
         backbone.visit(&mut copier);
         let Copier { out, index, .. } = copier;
         Self { index: Arc::new(index), ..out }
-    }
-
-    /// The same replacements, those of tables also where a linear map runs on the table's values: what is trained is then
-    /// one parameter, as it is in the base.
-    pub fn with_ties(self, sites: &Sites) -> Self {
-        let mut index = (*self.index).clone();
-        for entry in sites {
-            let owner = entry.tied.as_ref().and_then(|owner| self.index.get(owner));
-            if let Some(matrix) = owner.and_then(|slots| slots.matrix) {
-                index.entry(entry.site.clone()).or_default().tied = Some(matrix);
-            }
-        }
-        Self { index: Arc::new(index), ..self }
-    }
-
-    /// Whether the replacement of a table stands wherever its values are used.
-    pub fn is_tied(&self, owner: &Site) -> bool {
-        let matrix = self.index.get(owner).and_then(|slots| slots.matrix);
-        matrix.is_some_and(|matrix| self.index.values().any(|slots| slots.tied == Some(matrix)))
     }
 
     /// No replacements.
@@ -113,8 +92,7 @@ impl Overrides {
 
 impl Hooks for Overrides {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        let tied = || Some(self.matrices[self.index.get(op.site)?.tied?].val().transpose());
-        let (weight, bias) = (self.matrix(op.site).or_else(tied), self.vector(op.site, "bias"));
+        let (weight, bias) = (self.matrix(op.site), self.vector(op.site, "bias"));
         op.run_replaced(weight, bias, x)
     }
 

@@ -50,7 +50,7 @@ impl SelectConfig {
         };
         let biases = self.kind == Kind::BitFit;
         let select = |site: &Site, leaf: &str| chosen.contains(site) && (leaf == "bias" || !biases);
-        Ok(Selected { copies: Overrides::copy_of(backbone, sites, select).with_ties(sites), kind: self.kind })
+        Ok(Selected { copies: Overrides::copy_of(backbone, sites, select), kind: self.kind })
     }
 
     /// The modules with a chosen parameter.
@@ -190,10 +190,6 @@ impl Method for Selected {
 }
 
 impl Fold for Selected {
-    fn is_tied(&self, owner: &Site) -> bool {
-        self.copies.is_tied(owner)
-    }
-
     fn fold_matrix(&self, at: &Site, _: &str, value: Tensor<2>) -> Tensor<2> {
         self.copies.matrix(at).unwrap_or(value)
     }

@@ -230,12 +230,6 @@ macro_rules! methods {
                     $(#[cfg(feature = $feature)] Self::$variant(method) => refusal!($merging $(($reason))?, method),)*
                 }
             }
-            fn is_tied(&self, owner: &Site) -> bool {
-                match self {
-                    $(#[cfg(feature = $feature)]
-                    Self::$variant(_method) => fold!($merging $(($reason))?, _method.is_tied(owner), false),)*
-                }
-            }
             fn fold_matrix(&self, at: &Site, leaf: &str, value: Tensor<2>) -> Tensor<2> {
                 match self {
                     $(#[cfg(feature = $feature)]
