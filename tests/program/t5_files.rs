@@ -35,7 +35,9 @@ fn untied() -> Value {
 #[case::ia3("ia3", json!({}))]
 #[case::ia3_of_an_own_head("ia3", untied())]
 #[case::layernorm("layernorm", json!({}))]
-#[case::full("full", untied())]
+#[case::full("full", json!({}))]
+#[case::full_with_an_own_head("full", untied())]
+#[case::fish("fish --keep-ratio 0.3 --num-samples 40", json!({}))]
 fn a_merged_model_computes_what_the_adapter_computes(#[case] method: &str, #[case] more: Value) {
     let place = Place::t5();
     place.add_t5("other", more);
