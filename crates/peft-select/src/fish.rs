@@ -252,4 +252,8 @@ impl Fold for FishMask {
             None => value,
         }
     }
+
+    fn follows_ties(&self, _: &Site) -> bool {
+        true
+    }
 }
