@@ -116,6 +116,21 @@ fn each_row_runs_its_own_adapter(#[case] kinds: [&str; 2], #[case] tokens: [usiz
     close(row(mixed, 2), row(alone("a"), 2));
 }
 
+/// One table is the words that are read and the scores of those that are written: what trains the one trains the other,
+/// as folding it into the weights does.
+#[rstest]
+#[case::everything(json!({"peft_type": "FULL"}))]
+#[case::the_table_alone(json!({"peft_type": "FULL", "target_modules": ["shared"]}))]
+#[case::beside_a_method(json!({"peft_type": "LORA", "target_modules": ["q"], "modules_to_save": ["shared"]}))]
+fn a_trained_table_is_that_of_a_tied_head(#[case] fields: Value) {
+    let device = Device::flex();
+    let (model, batch) = (t5(json!({}), &device), three(&device));
+    let adapter = adapter(fields, &model);
+    let want = model.forward(&batch, &adapter);
+    far(want.clone(), model.forward(&batch, &Identity));
+    close(merge(model, &adapter).unwrap().forward(&batch, &Identity), want);
+}
+
 /// A row without the first of two prompts has a gap in front of its text, which is no distance.
 #[test]
 fn a_gap_between_virtual_tokens_is_no_distance() {

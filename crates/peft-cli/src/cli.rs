@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::combine::combinations;
+use crate::generate::GenerationArgs;
 use crate::options::{DataOptions, TrainOptions};
 use crate::pretrain::ShapeArgs;
-use crate::generate::GenerationArgs;
 use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, pretrain, train};
 
 /// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
@@ -287,9 +287,7 @@ impl Cli {
         let device = backend::device(self.device.as_deref())?;
         match self.command {
             Command::Train(args) => train::run(*args, &device).map(|()| true),
-            Command::Pretrain(args) => {
-                pretrain::run(args.resume, &args.shape, args.options, &device).map(|()| true)
-            }
+            Command::Pretrain(args) => pretrain::run(args.resume, &args.shape, args.options, &device).map(|()| true),
             Command::Eval(args) => eval::run(args, &device).map(|()| true),
             Command::Predict(args) => predict::run(args, &device).map(|()| true),
             Command::Generate(args) => generate::run(*args, &device).map(|()| true),

@@ -29,7 +29,12 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<()> {
                 file.config.insert("problem_type".into(), json!(task.problem_type()));
             }
             let model = model(args, &file)?;
-            to_hub(&args.name, &config, &file, Some(model))?.write(&args.output)?;
+            let folder = to_hub(&args.name, &config, &file, Some(model))?;
+            folder.write(&args.output)?;
+            // There the head names the labels. Without one they go beside it, as in a run.
+            if let (None, Some(labels)) = (&folder.head, &labels) {
+                save_labels(labels, &args.output)?;
+            }
         }
         Layout::Peft => {
             if let AnyConfig::Bottleneck(_) = config {

@@ -22,7 +22,12 @@ pub(crate) enum Dataset {
 
 impl Dataset {
     /// Reads `path` and says what was found. With `labels`, another label is an error.
-    pub(crate) fn read(path: &Path, options: &TrainOptions, data: &DataOptions, labels: Option<&Labels>) -> Result<Self> {
+    pub(crate) fn read(
+        path: &Path,
+        options: &TrainOptions,
+        data: &DataOptions,
+        labels: Option<&Labels>,
+    ) -> Result<Self> {
         let task = options.task();
         if task.is_of_plain_text() {
             return Ok(Self::Plain(plain(path, data, options.documents.unwrap_or(Documents::Paragraphs))?));
@@ -107,7 +112,10 @@ impl Dataset {
                 let (aside, kept): (Vec<_>, Vec<_>) = documents.partition(|(i, _)| i % every == every - 1);
                 let corpus = |of: Vec<(usize, _)>| Corpus { documents: of.into_iter().map(|(_, it)| it).collect() };
                 if aside.is_empty() {
-                    bail!("valid_split: {} documents are too few for one of {every} to be held out; name --valid", kept.len());
+                    bail!(
+                        "valid_split: {} documents are too few for one of {every} to be held out; name --valid",
+                        kept.len()
+                    );
                 }
                 (Self::Plain(corpus(kept)), Self::Plain(corpus(aside)))
             }

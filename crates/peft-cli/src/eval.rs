@@ -28,7 +28,8 @@ fn table(measured: &Evaluation, task: Task) -> Result<()> {
         Task::Qa => "questions",
         _ => "rows",
     };
-    let width = if task == Task::Qa { 11 } else { 9 };
+    let names = measured.scores.iter().map(|(name, _)| name.len());
+    let width = names.fold("sentences".len(), usize::max);
     say!("{rows:<width$} {}\n{:<width$} {:.4}", measured.rows, "loss", measured.loss)?;
     for (name, score) in &measured.scores {
         say!("{name:<width$} {score:.4}")?;

@@ -145,7 +145,9 @@ pub(crate) fn run(args: GenerateArgs, device: &Device) -> Result<()> {
     let config = args.generation.over(GenerationConfig::from_folder(&writer.base)?)?;
     let encoded = writer.encoder.encode_all(&examples)?;
     if args.stream {
-        let [text] = &encoded[..] else { bail!("--stream: shows one text as it is made; give one, not {}", encoded.len()) };
+        let [text] = &encoded[..] else {
+            bail!("--stream: shows one text as it is made; give one, not {}", encoded.len())
+        };
         return writer.stream(text, &config);
     }
     let texts: Vec<&Encoded> = encoded.iter().collect();

@@ -5,6 +5,7 @@ mod backend;
 mod begin;
 mod cli;
 mod combine;
+mod conclude;
 mod conform;
 mod convert;
 mod dataset;
@@ -26,7 +27,6 @@ mod train;
 mod writing;
 
 use std::process::ExitCode;
-
 
 /// What a user can mend: a file, a flag, a value.
 const USAGE: u8 = 2;

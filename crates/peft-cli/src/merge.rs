@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use burn::prelude::*;
+use peft::core::store::{read, write_atomic};
 use peft::core::{Backbone, merge};
 use peft::models::{Head, named_tensors, read_json, save};
 use serde_json::{Map, Value, json};
@@ -11,6 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::cli::MergeArgs;
 use crate::session::Scorer;
 use crate::terminal::say;
+
+/// How a model makes texts, as the reference saves it.
+const GENERATION: &str = "generation_config.json";
 
 pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     refuse_taken(&args.output)?;
@@ -48,6 +52,10 @@ pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
     // The tokenizer first and the configuration last: a folder that has one is whole.
     std::fs::create_dir_all(&args.output).map_err(|error| peft::core::Error::io(&args.output, error))?;
     scorer.encoder.save(&args.output)?;
+    // How texts are made is a part of the model that makes them.
+    if scorer.base.join(GENERATION).exists() {
+        write_atomic(&args.output.join(GENERATION), &read(&scorer.base.join(GENERATION))?)?;
+    }
     save(&tensors, &config, &args.output)?;
     say!("merged {} into {} parameters", args.adapter.display(), merged.num_params())?;
     say!("model: {}", args.output.display())

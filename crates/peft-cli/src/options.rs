@@ -139,8 +139,8 @@ options! {
     /// missing in plain text, as BERT and T5 are pre-trained) [default: single]
     #[arg(long, value_parser = task)]
     task: Task,
-    /// single, with T5: how a label is said: text (its words are written), choice (the likeliest of all labels' words),
-    /// head (a classifier) [default: text]
+    /// single: how a label is said: text (T5 writes its words), choice (the likeliest of all labels' words to T5), head
+    /// (by a classifier on BERT) [default: text with T5, head with BERT]
     #[arg(long, value_parser = label_as)]
     label_as: LabelAs,
     /// single, with T5: words of labels, as label=words with commas between [default: the labels, _ read as a blank]

@@ -2,7 +2,7 @@
 
 mod answers;
 mod words;
-mod written;
+pub(crate) mod written;
 
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;

@@ -28,9 +28,28 @@ const MODEL: &str = "model";
 
 /// The options of a training run that pre-training has.
 pub(crate) const OPTIONS: [&str; 22] = [
-    "model", "revision", "train", "valid", "valid_split", "output", "documents", "text_column", "max_length", "epochs",
-    "max_steps", "batch_size", "eval_batch_size", "max_tokens", "gradient_accumulation", "optimizer", "learning_rate",
-    "schedule", "warmup_ratio", "weight_decay", "max_grad_norm", "seed",
+    "model",
+    "revision",
+    "train",
+    "valid",
+    "valid_split",
+    "output",
+    "documents",
+    "text_column",
+    "max_length",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "eval_batch_size",
+    "max_tokens",
+    "gradient_accumulation",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
 ];
 
 /// Options of the loop's own reports.
@@ -135,10 +154,13 @@ fn begin(shape: &ShapeArgs, options: TrainOptions, device: &Device) -> Result<Tr
 fn make(shape: &ShapeArgs, corpus: &Corpus, seed: u64, folder: &Path, device: &Device) -> Result<()> {
     let t5 = shape.architecture == Architecture::T5;
     let tokenizer = match t5 {
-        true => TrainedTokenizer::unigram(corpus, &UnigramOptions { vocab_size: shape.vocab_size, ..Default::default() })?,
-        false => {
-            TrainedTokenizer::wordpiece(corpus, &WordPieceOptions { vocab_size: shape.vocab_size, ..Default::default() })?
+        true => {
+            TrainedTokenizer::unigram(corpus, &UnigramOptions { vocab_size: shape.vocab_size, ..Default::default() })?
         }
+        false => TrainedTokenizer::wordpiece(
+            corpus,
+            &WordPieceOptions { vocab_size: shape.vocab_size, ..Default::default() },
+        )?,
     };
     let (config, fields) = shape.config(tokenizer.vocab_size())?;
     let head = if t5 { Head::Text } else { Head::MaskedLm };

@@ -62,14 +62,19 @@ impl Scorer {
         let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
         let outputs = file.saved("classifier", "weight").map(|weight| weight.shape()[0]);
         let options = options.unwrap_or_default();
-        let task = options.task.unwrap_or_else(|| Task::of(&file.config, outputs));
+        let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
+        let task = match (options.task, Task::of(&file.config, outputs)) {
+            (Some(task), _) => task,
+            // Labels travel with an adapter that says them in words.
+            (None, Task::Text) if labels.is_some() => Task::Single,
+            (None, task) => task,
+        };
         let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
         let shape = ModelConfig::from_folder(&base)?;
         let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options }.resolve_for(&shape)?;
         let model = AnyModel::from_folder(&base, options.head(), outputs, device)?.module;
         let model = quantised(model, options.base_bits)?;
         let (_, adapter) = load_adapter(&model, folder)?;
-        let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
         let positions = shape.positions();
         options.refuse_too_long(positions)?;

@@ -47,6 +47,17 @@ pub(crate) enum LabelAs {
     Choice,
 }
 
+impl LabelAs {
+    /// The word of `--label-as`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Text => "text",
+            Self::Choice => "choice",
+        }
+    }
+}
+
 /// What a model does for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -187,23 +198,52 @@ impl TrainOptions {
     /// Sets what the architecture decides: a model that makes texts says labels in words unless told otherwise.
     ///
     /// # Errors
-    /// A task that the architecture does not do.
+    /// A task that the architecture does not do, and options of one that it would.
     pub(crate) fn resolve_for(mut self, model: &ModelConfig) -> Result<Self> {
-        let name = model.model_type();
-        if self.task() == Task::Single && self.label_as.is_none() {
-            self.label_as = Some(if model.makes_text() { LabelAs::Text } else { LabelAs::Head });
+        let (name, task, makes_text) = (model.model_type(), self.task(), model.makes_text());
+        if task == Task::Single && self.label_as.is_none() {
+            self.label_as = Some(if makes_text { LabelAs::Text } else { LabelAs::Head });
         }
-        match (model.makes_text(), self.form()) {
-            (false, Form::Written | Form::Chosen) if self.task() == Task::Single => {
+        for (method, lacks) in [("head", "no head"), ("bitfit", "no biases")] {
+            if makes_text && self.method() == method {
+                bail!("method: `{name}` has {lacks} to train; choose another --method");
+            }
+        }
+        match (makes_text, self.form()) {
+            (true, _) if task == Task::Spans => Ok(self),
+            (true, _) if task == Task::Mlm => bail!("task: `{name}` takes out spans, not words; choose spans"),
+            (false, _) if task == Task::Spans => bail!("task: `{name}` hides words, not spans; choose mlm"),
+            (true, Form::Scored) if task == Task::Single => {
+                bail!("label_as: `{name}` with a classifier is not built; choose --label-as text or choice")
+            }
+            (true, Form::Scored) => bail!(
+                "task: `{name}` with a head for the task {} is not built; choose --task single, text or choice, or use a BERT",
+                task.name()
+            ),
+            (false, Form::Written | Form::Chosen) if task == Task::Single => {
                 bail!("label_as: `{name}` has no decoder and makes no text; leave it out, or use a T5")
             }
             (false, Form::Written | Form::Chosen) => {
                 bail!("task: `{name}` has no decoder and makes no text; choose another --task, or use a T5")
             }
-            (false, _) if self.task() == Task::Spans => bail!("task: `{name}` hides words, not spans; choose mlm"),
-            (true, _) if self.task() == Task::Mlm => bail!("task: `{name}` takes out spans, not words; choose spans"),
+            (false, Form::Scored) => match self.wording().into_iter().find(|(_, given, _)| *given) {
+                Some((option, ..)) => {
+                    bail!("{option}: `{name}` has no decoder and makes no text; leave it out, or use a T5")
+                }
+                None => Ok(self),
+            },
             _ => Ok(self),
         }
+    }
+
+    /// The options of labels in words, whether they are given, and of which ways to say a label they are.
+    fn wording(&self) -> [(&'static str, bool, &'static [LabelAs]); 3] {
+        const WRITTEN: &[LabelAs] = &[LabelAs::Text, LabelAs::Choice];
+        [
+            ("label_words", self.label_words.is_some(), WRITTEN),
+            ("max_target_length", self.max_target_length.is_some(), WRITTEN),
+            ("num_beams", self.num_beams.is_some(), &[LabelAs::Text]),
+        ]
     }
 
     /// The longest text for a model of so many positions, some of which virtual tokens may take; of any number, where
@@ -264,8 +304,22 @@ impl TrainOptions {
             let name = task.name();
             bail!("{option}: not an option of the task {name}; leave it out, or choose --task {}", tasks.join(" or "));
         }
-        if self.label_words.is_some() && matches!(self.label_as, Some(LabelAs::Head)) {
-            bail!("label_words: a classifier does not say words; leave it out, or choose --label-as text");
+        if let Some(way) = self.label_as
+            && let Some((option, _, ways)) =
+                self.wording().into_iter().find(|(_, given, of)| *given && !of.contains(&way))
+        {
+            let ways: Vec<&str> = ways.iter().map(|way| way.name()).collect();
+            let name = way.name();
+            bail!(
+                "{option}: not an option of labels as {name}; leave it out, or choose --label-as {}",
+                ways.join(" or ")
+            );
+        }
+        if self.num_beams == Some(0) {
+            bail!("num_beams: must be at least 1");
+        }
+        if self.max_target_length.is_some_and(|longest| longest < 2) {
+            bail!("max_target_length: must be at least 2, for a token and the one that ends a text");
         }
         Ok(Self { task: Some(task), ..self })
     }
@@ -278,45 +332,4 @@ pub(crate) fn shown(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-    use serde_json::json;
-
-    #[rstest]
-    #[case(Task::Single)]
-    #[case(Task::Multi)]
-    #[case(Task::Regression)]
-    #[case(Task::Token)]
-    #[case(Task::Qa)]
-    #[case(Task::Text)]
-    fn a_task_is_found_again_by_its_words(#[case] task: Task) {
-        assert_eq!(serde_json::to_value(task).unwrap(), task.name());
-        let outputs = if task == Task::Regression { 1 } else { 3 };
-        let options = TrainOptions { task: Some(task), ..TrainOptions::default() };
-        let config = json!({"task_type": options.task_type(), "problem_type": task.problem_type()});
-        assert_eq!(Task::of(config.as_object().unwrap(), Some(outputs)), task);
-    }
-
-    #[test]
-    fn lengths_follow_the_task_and_the_model() {
-        let of = |task| TrainOptions { task: Some(task), ..TrainOptions::default() };
-        assert_eq!([of(Task::Token).max_length(Some(512)), of(Task::Qa).max_length(None)], [128, 384]);
-        assert_eq!(of(Task::Qa).max_length(Some(64)), 64);
-        let prompted = TrainOptions { num_virtual_tokens: Some(20), ..TrainOptions::default() };
-        assert_eq!([prompted.max_length(Some(64)), prompted.max_length(Some(512))], [44, 128]);
-        let long = TrainOptions { max_length: Some(45), ..prompted.clone() };
-        assert!(prompted.refuse_too_long(Some(64)).is_ok() && long.refuse_too_long(Some(65)).is_ok());
-        assert!(long.refuse_too_long(Some(64)).is_err() && prompted.refuse_too_long(Some(23)).is_err());
-        assert_eq!([of(Task::Qa).doc_stride(384), of(Task::Qa).doc_stride(64)], [128, 21]);
-    }
-
-    #[test]
-    fn without_impossible_questions_every_question_gets_an_answer() {
-        let options = TrainOptions::default();
-        assert_eq!(options.answers(false).null_threshold, None);
-        assert_eq!(options.answers(true).null_threshold, Some(0.0));
-        let never = TrainOptions { no_answer: Some(false), ..options };
-        assert_eq!(never.answers(true).null_threshold, None);
-    }
-}
+mod tests;

@@ -14,18 +14,19 @@ use peft::models::{AnyModel, Loaded, ModelConfig};
 use peft::{AnyConfig, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
-use peft_trainer::{Outcome, Plan, Rows, Trainee, train};
+use peft_trainer::{Plan, Rows, Trainee, train};
 use serde_json::{Map, Value, json};
 
 use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
+use crate::conclude::{Shown, conclude};
 use crate::dataset::Dataset;
 use crate::hub::{self, Need};
 use crate::method::describe;
 use crate::options::TrainOptions;
 use crate::run_folder::{RunFolder, labels_of};
 use crate::task::{Task, shown};
-use crate::terminal::{note, say};
+use crate::terminal::note;
 use crate::writing::Tokenising;
 
 pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
@@ -66,6 +67,8 @@ struct Session {
     encoder: Arc<Encoder>,
     train: Rows,
     valid: Rows,
+    /// A row to show what was learned by, where texts are written.
+    example: Option<Shown>,
 }
 
 impl Session {
@@ -103,14 +106,15 @@ impl Session {
                 shape.vocab_size()
             );
         }
+        let example = Shown::of(&valid, &options);
         let answers = options.answers(false);
         let tokenising = Tokenising { options: &options, encoder: &encoder, base: &model, answers };
         let (train, valid) = (tokenising.rows(train)?, tokenising.rows(valid)?);
-        Ok(Self { options, model, shape, labels, outputs, encoder, train, valid })
+        Ok(Self { options, model, shape, labels, outputs, encoder, train, valid, example })
     }
 
     fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<bool> {
-        let task = self.options.task();
+        let (task, plain) = (self.options.task(), device.clone());
         let (device, settings) = (device.clone().autodiff(), self.options.settings());
         device.seed(settings.seed);
         let head = self.options.head();
@@ -159,7 +163,10 @@ impl Session {
         });
         progress.finish();
         let outcome = outcome.map_err(|error| folder.with_way_on(error.into()))?;
-        conclude(&folder, &outcome, trained, all, task)?;
+        conclude(&folder, task, &outcome, [trained, all])?;
+        if let (true, Some(example)) = (outcome.state.finished, self.example) {
+            example.show(folder.path(), &plain)?;
+        }
         Ok(outcome.state.finished)
     }
 
@@ -217,40 +224,6 @@ fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> 
     Ok(Box::new(burn::train::renderer::tui::TuiMetricsRendererWrapper::new(interrupter.clone(), None)))
 }
 
-/// Puts the chosen adapter in its place and says what was reached.
-fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize, task: Task) -> Result<()> {
-    let Outcome { state, chosen, checkpoint, total_steps } = outcome;
-    let run = folder.path().display();
-    if !state.finished {
-        return say!("stopped at step {} of {total_steps}; continue with: peft train --resume {run}", state.step);
-    }
-    let bytes = folder.finish(checkpoint).map_err(|error| folder.with_way_on(error))?;
-    if let Some(round) = chosen {
-        let scores: Vec<String> = round.scores.iter().map(|(name, score)| format!("{name} {score:.3}")).collect();
-        say!("{}, loss {:.3}, at step {} of {total_steps}", scores.join(", "), round.loss, round.step)?;
-    }
-    say!(
-        "trained {} of {} parameters ({:.2} %) in {}",
-        thousands(trained),
-        thousands(all),
-        100.0 * trained as f64 / all as f64,
-        peft_trainer::progress::duration(std::time::Duration::from_secs_f64(state.seconds)),
-    )?;
-    say!("adapter: {run} ({})", size(bytes))?;
-    if task.is_of_plain_text() {
-        return Ok(());
-    }
-    say!("use it:  cargo xtask predict --adapter {run} \"a text to label\"")
-}
-
-/// `1234567` as `1.2 MB`.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        few if few < 1e6 => format!("{:.1} kB", few / 1e3),
-        many => format!("{:.1} MB", many / 1e6),
-    }
-}
-
 /// `1234567` as `1,234,567`.
 pub(crate) fn thousands(n: usize) -> String {
     let digits = n.to_string();
@@ -270,10 +243,6 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!(
-            (thousands(0), thousands(999), thousands(1_234_567)),
-            ("0".into(), "999".into(), "1,234,567".into())
-        );
-        assert_eq!((size(9744), size(1_234_567)), ("9.7 kB".into(), "1.2 MB".into()));
+        assert_eq!([thousands(0), thousands(999), thousands(1_234_567)], ["0", "999", "1,234,567"]);
     }
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use peft::models::GenerationConfig;
 use peft_data::corpus::{LastChunk, SpanCorruption, TokenMasking, chunks};
-use peft_data::{AnswerOptions, Encoder, LabelWords, Labels, Target};
-use peft_trainer::{Noise, Rows};
+use peft_data::{AnswerOptions, DataError, Encoder, LabelWords, Labels, Target};
 use peft_trainer::choices::ChoiceWeights;
+use peft_trainer::{Noise, Rows};
 
 use crate::dataset::Dataset;
 use crate::options::TrainOptions;
@@ -60,7 +60,9 @@ impl Tokenising<'_> {
             Dataset::Plain(corpus) => {
                 let stream = encoder.encode_corpus(&corpus)?;
                 let (noise, length) = match options.task() {
-                    Task::Mlm => (Noise::Masked(TokenMasking::new(encoder, TokenMasking::RATE)?), encoder.max_length() - 2),
+                    Task::Mlm => {
+                        (Noise::Masked(TokenMasking::new(encoder, TokenMasking::RATE)?), encoder.max_length() - 2)
+                    }
                     _ => {
                         let spans = SpanCorruption::new(encoder, SpanCorruption::DENSITY, SpanCorruption::MEAN_LENGTH)?;
                         let (length, _) = spans.chunk_length(encoder.max_length())?;
@@ -91,9 +93,13 @@ impl TrainOptions {
     /// # Errors
     /// A label without words, or two with the same.
     pub(crate) fn words(&self, labels: &Labels) -> Result<LabelWords> {
-        Ok(match &self.label_words {
-            Some(words) => LabelWords::named(labels, words)?,
-            None => labels.words()?,
+        let words = match &self.label_words {
+            Some(words) => LabelWords::named(labels, words),
+            None => labels.words(),
+        };
+        words.map_err(|error| match error {
+            DataError::Labels { reason } => anyhow!("label_words: {reason}"),
+            other => other.into(),
         })
     }
 

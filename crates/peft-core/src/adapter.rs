@@ -99,13 +99,18 @@ impl<P: Fold> Fold for Adapter<P> {
     fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
         self.method.fold_vector(at, leaf, self.saved.vector(at, leaf).unwrap_or(value))
     }
+
+    /// Copies do.
+    fn follows_ties(&self, at: &Site) -> bool {
+        !self.method.sites().contains(at) || self.method.follows_ties(at)
+    }
 }
 
 /// The copies take the place of the base's parameters; the method acts on what is there then. Where there are none the
 /// method has the bare layer: what replaces a parameter need not work out what hooks inside make of it.
 impl<P: Method> Hooks for Adapter<P> {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        match self.saved.holds(op.site) {
+        match self.saved.holds(op.site) || op.tied.is_some_and(|at| self.saved.holds(at)) {
             true => (&self.saved, &self.method).linear(op, x),
             false => self.method.linear(op, x),
         }

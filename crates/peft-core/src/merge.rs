@@ -52,7 +52,9 @@ impl<'a, P: Fold> Folding<'a, P> {
             method.sites().into_iter().map(|site| (site.path().to_string(), site)).collect();
         for entry in sites {
             let Some(owner) = &entry.tied else { continue };
-            if let Some(site) = [&entry.site, owner].into_iter().find(|site| acts.contains_key(site.path())) {
+            let of_one =
+                |site: &&Site| acts.contains_key(site.path()) && (*site != owner || !method.follows_ties(owner));
+            if let Some(site) = [&entry.site, owner].into_iter().find(of_one) {
                 return refuse(format!(
                     "it acts on `{site}`, and `{}` runs on the weights of `{owner}`: folded in, the change would be in \
                      both; keep the adapter beside the base, or adapt a base whose head has weights of its own \

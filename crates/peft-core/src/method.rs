@@ -105,6 +105,13 @@ pub trait Fold: Method {
         let _ = (at, leaf);
         value
     }
+
+    /// Whether what it does to the table at `at` it does to whatever runs on that table too, as
+    /// [`LinearOp::tied`](crate::LinearOp::tied) has it: then it can be folded into one that is shared.
+    fn follows_ties(&self, at: &Site) -> bool {
+        let _ = at;
+        false
+    }
 }
 
 impl<A: Method, B: Method> Method for (A, B) {
@@ -151,6 +158,11 @@ impl<A: Fold, B: Fold> Fold for (A, B) {
 
     fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
         self.1.fold_vector(at, leaf, self.0.fold_vector(at, leaf, value))
+    }
+
+    fn follows_ties(&self, at: &Site) -> bool {
+        let acts = [self.0.sites().contains(at), self.1.sites().contains(at)];
+        (!acts[0] || self.0.follows_ties(at)) && (!acts[1] || self.1.follows_ties(at))
     }
 }
 

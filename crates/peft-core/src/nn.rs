@@ -137,6 +137,12 @@ impl Embedding {
         let dtype = weight.dtype();
         narrow(hooks.embedding(EmbeddingOp::new(&self.site, weight), ids), dtype)
     }
+
+    /// Scores of the rows at a site `at` of its own, under `hooks`: `[batch, seq, d_model] -> [batch, seq, rows]`. The
+    /// weight of a head that is tied to the table.
+    pub fn scores(&self, x: Tensor<3>, at: &Site, hooks: &dyn Hooks) -> Tensor<3> {
+        hooks.linear(LinearOp::tied(at, &self.site, self.weight.val()), x)
+    }
 }
 
 fn normal(shape: [usize; 2], device: &Device) -> Param<Tensor<2>> {

@@ -22,13 +22,21 @@ pub struct LinearOp<'a> {
     pub weight: Tensor<2>,
     /// `[d_out]`.
     pub bias: Option<Tensor<1>>,
+    /// The embedding table that the weight is, transposed, where it has no values of its own: whatever replaces those of
+    /// the table replaces the weight.
+    pub tied: Option<&'a Site>,
     pub(crate) inner: Option<&'a dyn Hooks>,
 }
 
 impl<'a> LinearOp<'a> {
     /// The bare operation.
     pub fn new(site: &'a Site, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { site, weight, bias, inner: None }
+        Self { site, weight, bias, tied: None, inner: None }
+    }
+
+    /// One whose weight is that of the `table` at another site, `[d_out, d_in]`, transposed.
+    pub fn tied(site: &'a Site, at: &'a Site, table: Tensor<2>) -> Self {
+        Self { tied: Some(at), ..Self::new(site, table.transpose(), None) }
     }
 
     /// Runs it, inner hooks included: `[batch, seq, d_in] -> [batch, seq, d_out]`.

@@ -92,7 +92,8 @@ impl Overrides {
 
 impl Hooks for Overrides {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        let (weight, bias) = (self.matrix(op.site), self.vector(op.site, "bias"));
+        let tied = || Some(self.matrix(op.tied?)?.transpose());
+        let (weight, bias) = (self.matrix(op.site).or_else(tied), self.vector(op.site, "bias"));
         op.run_replaced(weight, bias, x)
     }
 

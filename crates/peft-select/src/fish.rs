@@ -201,7 +201,8 @@ impl FishMask {
 
 impl Hooks for FishMask {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        let (weight, bias) = (self.matrix(op.site), self.vector(op.site, "bias"));
+        let tied = || Some(self.matrix(op.tied?)?.transpose());
+        let (weight, bias) = (self.matrix(op.site).or_else(tied), self.vector(op.site, "bias"));
         op.run_added(weight, bias, x)
     }
 
@@ -250,5 +251,9 @@ impl Fold for FishMask {
             Some(update) => value + update,
             None => value,
         }
+    }
+
+    fn follows_ties(&self, _: &Site) -> bool {
+        true
     }
 }

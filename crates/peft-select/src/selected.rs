@@ -197,4 +197,8 @@ impl Fold for Selected {
     fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
         self.copies.vector(at, leaf).unwrap_or(value)
     }
+
+    fn follows_ties(&self, _: &Site) -> bool {
+        true
+    }
 }

@@ -215,3 +215,6 @@ fn planned<'a>(
     };
     Ok(BatchPlan::new(&lengths, batch_size)?.in_order().into_iter().map(batch))
 }
+
+#[cfg(test)]
+mod tests;

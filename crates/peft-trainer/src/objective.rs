@@ -35,6 +35,10 @@ pub fn objective(scores: Tensor<3>, targets: &Targets) -> (Tensor<1>, Tensor<3>)
             let tokens = Tensor::<1>::from_data(TensorData::from(tokens.as_slice()), &nll.device());
             let kept = Tensor::stack::<2>(vec![mean, tokens], 1).unsqueeze_dim(1);
             let places: Vec<i64> = labelled(texts, positions).map(|(place, _)| place).collect();
+            if places.is_empty() {
+                // Nothing to learn here, as where no word has a tag.
+                return (nll.sum(), kept);
+            }
             let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &nll.device());
             (nll.reshape([rows * positions]).select(0, places), kept)
         }
@@ -117,6 +121,7 @@ pub fn probabilities(target: Target, logits: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choices::{ChoiceWeights, Choices};
     use burn::tensor::Tolerance;
 
     fn logits() -> Tensor<2> {
@@ -158,5 +163,41 @@ mod tests {
         let mean = of([(0, 2), (1, 0)]).mean().into_scalar::<f32>();
         assert!((mean - (0.126_928 + 0.474_077) / 2.0).abs() < 1e-6, "{mean}");
         assert_eq!(of([(9, 9), (9, 9)]).sum().into_scalar::<f32>(), 0.0);
+    }
+    /// Made from the sine, so that torch can make the same.
+    fn sine(rows: usize) -> Tensor<3> {
+        let values: Vec<f32> = (0..rows * 12).map(|i| (2.5 * (f64::from(i as u32) * 1.3).sin()) as f32).collect();
+        Tensor::from_data(TensorData::new(values, [rows, 3, 4]), &Device::flex())
+    }
+
+    // Expected values: torch 2.9.0, torch.nn.functional.cross_entropy with ignore_index=-100 and reduction="none".
+    #[test]
+    fn a_text_costs_what_its_tokens_do() {
+        let of = |texts: Vec<Vec<i64>>| objective(sine(2), &Targets::Texts(texts));
+        let (losses, kept) = of(vec![vec![1, 3, 0], vec![2, -100, -100]]);
+        let want = TensorData::from([0.359_252f32, 1.986_081, 4.772_277, 3.332_072]);
+        losses.clone().into_data().assert_approx_eq::<f32>(&want, Tolerance::absolute(1e-5));
+        // reduction="mean" is the mean over the tokens, not over the rows.
+        assert!((losses.mean().into_scalar::<f32>() - 2.612_421).abs() < 1e-5);
+        let want = TensorData::from([[[-2.372_537f32, 3.0]], [[-3.332_072, 1.0]]]);
+        kept.into_data().assert_approx_eq::<f32>(&want, Tolerance::absolute(1e-5));
+        // A row may be shorter than the longest of its batch, or have no token at all.
+        assert_eq!(of(vec![vec![1, 3], vec![]]).0.dims(), [2]);
+        let (nothing, kept) = of(vec![vec![-100], vec![]]);
+        assert_eq!((nothing.mean().into_scalar::<f32>(), kept.dims()), (0.0, [2, 1, 2]));
+        assert_eq!(kept.sum().into_scalar::<f32>(), 0.0);
+    }
+
+    /// The scores and losses of `choices/tests.rs`, where they are checked one by one.
+    #[test]
+    fn rows_keep_the_scores_of_as_many_choices_as_they_have() {
+        let labels = vec![vec![1, 2, 3], vec![3], vec![2, 0, -100], vec![1, 1, 2], vec![0]];
+        let choices = Choices { labels, rows: vec![0, 0, 1, 1, 1], right: vec![1, 0] };
+        let targets = Targets::Choices { choices, weights: ChoiceWeights::default(), most: 4 };
+        let (losses, kept) = objective(sine(5), &targets);
+        assert_eq!(losses.dims(), [2]);
+        assert!((losses.mean().into_scalar::<f32>() - (2.167_686 + 0.821_972 + 0.586_416_8)).abs() < 1e-5);
+        let want = [[[-0.294_167_2f32, -0.306_140_4, -1e9, -1e9]], [[-3.098_458_8, -3.032_554, -3.783_332_6, -1e9]]];
+        kept.into_data().assert_approx_eq::<f32>(&TensorData::from(want), Tolerance::absolute(1e-5));
     }
 }

@@ -3,6 +3,8 @@
 mod choices;
 mod corpus;
 mod sentences;
+#[cfg(test)]
+pub(crate) mod tests;
 mod texts;
 mod windows;
 mod written;

@@ -67,7 +67,8 @@ impl<M: Scorer, P: Method> InferenceStep for Trainee<M, P> {
     type Output = Scored;
 
     fn step(&self, item: LabelledBatch) -> Scored {
-        let written = item.generation.as_deref().map(|config| written(&*self.backbone, &item.batch, config, &self.adapter));
+        let written =
+            item.generation.as_deref().map(|config| written(&*self.backbone, &item.batch, config, &self.adapter));
         let scored = self.score(item).1;
         match written {
             None => scored,

@@ -242,6 +242,12 @@ macro_rules! methods {
                     Self::$variant(_method) => fold!($merging $(($reason))?, _method.fold_vector(at, leaf, value), value),)*
                 }
             }
+            fn follows_ties(&self, at: &Site) -> bool {
+                match self {
+                    $(#[cfg(feature = $feature)]
+                    Self::$variant(_method) => fold!($merging $(($reason))?, _method.follows_ties(at), false),)*
+                }
+            }
         }
     };
 }

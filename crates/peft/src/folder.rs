@@ -8,6 +8,8 @@ use std::path::Path;
 use peft_core::file::{AdapterFile, WEIGHTS};
 use peft_core::tensors::{export, import};
 use peft_core::{Adapter, Backbone, Error, Result};
+#[cfg(feature = "adapterhub")]
+use peft_models::adapterhub::{HeadRoles, roles};
 use peft_models::read_tensors;
 #[cfg(feature = "adapterhub")]
 use serde_json::{Map, Value, json};
@@ -134,7 +136,10 @@ fn of_hub(folder: &AdapterHubFolder) -> Result<(AnyConfig, AdapterFile)> {
         let value = folder.adapter.wrapper.get(theirs).filter(|value| !value.is_null() && **value != "");
         recorded.extend(value.map(|value| (ours, value.clone())));
     }
-    if let Some(head) = &folder.head {
+    let model_type = folder.adapter.wrapper.get("model_type").and_then(Value::as_str);
+    if model_type.and_then(roles).is_some_and(|roles| roles.head == HeadRoles::Words) {
+        recorded.push(("task_type", json!("SEQ_2_SEQ_LM")));
+    } else if let Some(head) = &folder.head {
         let labels = head.labels();
         recorded.push(("task_type", json!(task_type(labels.kind))));
         if labels.kind == HubHead::Multilabel {

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
 use peft_core::precision::widen;
-use peft_core::{Attends, Backbone, BatchRows, Hooks, LinearOp, Scope, Site, SiteKind, Sites};
+use peft_core::{Attends, Backbone, BatchRows, Hooks, Scope, Site, SiteKind, Sites};
 
 use super::config::T5Config;
 use super::kept::indices;
@@ -121,7 +121,7 @@ impl T5ForConditionalGeneration {
         };
         match &self.lm_head {
             Some(head) => head.scores(hidden, hooks),
-            None => hooks.linear(LinearOp::new(&self.output.site, self.shared.weight.val().transpose(), None), hidden),
+            None => self.shared.scores(hidden, &self.output.site, hooks),
         }
     }
 }

@@ -159,6 +159,7 @@ pub fn largest(row: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choices::{ChoiceWeights, Choices};
 
     fn one_position(values: &[f32], outputs: usize) -> Values<'_> {
         Values { values, positions: 1, outputs, rows: &[0], texts: &[] }
@@ -184,5 +185,30 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&one_position(&[1.0], 1), &Targets::Values(vec![1.0]));
         tally.add(&one_position(&[1.0], 1), &Targets::Classes(vec![0]));
+    }
+    /// Two batches of texts: of each its mean log-likelihood a token and how many tokens it has.
+    #[test]
+    fn perplexity_is_that_of_all_tokens() {
+        let mut tally = Tally::new(&Judge::Likelihood);
+        assert!(tally.score(ScoreKind::Perplexity).is_nan());
+        for values in [&[-1.0f32, 3.0, -2.0, 1.0][..], &[-0.5, 4.0]] {
+            let texts = vec![vec![1]; values.len() / 2];
+            let values = Values { values, positions: 1, outputs: 2, rows: &[0, 1][..texts.len()], texts: &[] };
+            tally.add(&values, &Targets::Texts(texts));
+        }
+        // 3 + 2 + 2 over 8 tokens; the mean of the texts' own would be 7/6.
+        assert_eq!((tally.score(ScoreKind::Perplexity), tally.rows()), ((7.0f64 / 8.0).exp(), 3));
+        assert!(tally.score(ScoreKind::Accuracy).is_nan());
+    }
+
+    /// The first row has two choices, the second three.
+    #[test]
+    fn the_likeliest_choice_of_each_row_is_counted() {
+        let choices = Choices { labels: vec![vec![1]; 5], rows: vec![0, 0, 1, 1, 1], right: vec![1, 0] };
+        let targets = Targets::Choices { choices, weights: ChoiceWeights::default(), most: 3 };
+        let mut tally = Tally::new(&Judge::Targets);
+        let values = [-0.3, -0.2, -1e9, -3.0, -0.1, -0.2];
+        tally.add(&Values { values: &values, positions: 1, outputs: 3, rows: &[0, 1], texts: &[] }, &targets);
+        assert_eq!((tally.score(ScoreKind::Accuracy), tally.rows()), (0.5, 2));
     }
 }
