@@ -7,8 +7,10 @@ use peft::models::ModelConfig;
 use crate::options::TrainOptions;
 
 /// What `--recipe` may say, and the options it stands for.
-const RECIPES: [(&str, &str); 2] =
-    [("t-few", include_str!("recipes/t-few.toml")), ("twitter-complaints", include_str!("recipes/twitter-complaints.toml"))];
+const RECIPES: [(&str, &str); 2] = [
+    ("t-few", include_str!("recipes/t-few.toml")),
+    ("twitter-complaints", include_str!("recipes/twitter-complaints.toml")),
+];
 
 /// The names of the recipes.
 pub(crate) fn recipes() -> Vec<&'static str> {

@@ -9,6 +9,7 @@ use crate::bert::{AnyBert, BertHead};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::load::Loaded;
+use crate::placement::DeviceMap;
 use crate::t5::T5ForConditionalGeneration;
 
 /// Makes an enum of models a model: to Burn it is the one in it. There is no path segment for the variant, so that sites,
@@ -172,15 +173,21 @@ impl AnyModel {
         })
     }
 
-    /// Loads the checkpoint in `folder` onto `device`, in f32, as the `from_folder` of the model does.
+    /// Loads the checkpoint in `folder` onto `devices`, in f32, as the `from_folder` of the model does.
     ///
     /// # Errors
     /// As the model's own, and [`Error::Config`] for a head that the architecture does not have.
-    pub fn from_folder(folder: &Path, head: Head, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+    pub fn from_folder(
+        folder: &Path,
+        head: Head,
+        outputs: Option<usize>,
+        devices: impl Into<DeviceMap>,
+    ) -> Result<Loaded<Self>> {
+        let devices = devices.into();
         let config = ModelConfig::from_folder(folder)?;
         Ok(match (&config, head.of_bert()) {
-            (ModelConfig::Bert(_), Some(head)) => AnyBert::from_folder(folder, head, outputs, device)?.map(Self::from),
-            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::from_folder(folder, device)?.map(Self::from),
+            (ModelConfig::Bert(_), Some(head)) => AnyBert::from_folder(folder, head, outputs, devices)?.map(Self::from),
+            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::from_folder(folder, devices)?.map(Self::from),
             _ => return Err(unfit(&config, head)),
         })
     }

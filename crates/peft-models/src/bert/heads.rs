@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Backbone, Dropout, Hooks, Scope, Sites};
+use peft_core::{Backbone, Dropout, Hooks, Scope, Sites, on_device};
 
 use super::config::BertConfig;
 use super::model::BertModel;
@@ -36,7 +36,8 @@ impl BertForSequenceClassification {
     /// Scores `[batch, labels]` under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2> {
         let output = self.bert.forward(batch, hooks);
-        let pooled = self.dropout.forward(self.bert.pool(output, hooks));
+        let pooled = on_device(self.bert.pool(output, hooks), &self.classifier.weight.device());
+        let pooled = self.dropout.forward(pooled);
         self.classifier.forward(pooled, hooks).squeeze_dim(1)
     }
 }
@@ -78,7 +79,7 @@ impl BertForTokenClassification {
 
     /// Scores `[batch, text, labels]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let hidden = self.bert.forward(batch, hooks).text();
+        let hidden = on_device(self.bert.forward(batch, hooks).text(), &self.classifier.weight.device());
         self.classifier.forward(self.dropout.forward(hidden), hooks)
     }
 }
@@ -120,7 +121,8 @@ impl BertForQuestionAnswering {
 
     /// Scores `[batch, text, 2]` for the text's positions, under `hooks`: of an answer's beginning there, and of its end.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        self.qa_outputs.forward(self.bert.forward(batch, hooks).text(), hooks)
+        let hidden = on_device(self.bert.forward(batch, hooks).text(), &self.qa_outputs.weight.device());
+        self.qa_outputs.forward(hidden, hooks)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn::prelude::*;
 use peft_core::Backbone;
 
 use super::any::BertHead;
@@ -13,6 +12,7 @@ use super::names::{PREFIX, to_reference};
 use crate::checkpoint::{Checkpoint, read_json};
 use crate::error::{Error, Result};
 use crate::load::{Loaded, Rules, load};
+use crate::placement::DeviceMap;
 
 const CLASSIFIER: &str = "classifier.weight";
 const ANSWERER: &str = "qa_outputs.weight";
@@ -100,58 +100,62 @@ impl BertConfig {
 }
 
 impl BertForSequenceClassification {
-    /// Loads the checkpoint in `folder` onto `device`, in f32.
+    /// Loads the checkpoint in `folder` onto `devices`, in f32.
     ///
     /// With `outputs`, the head is the checkpoint's if it has as many, else a new one; without, the checkpoint's.
     /// [`Loaded::fresh`] names what is new: it must be trained.
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
-    pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, outputs: Option<usize>, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
         let (config, checkpoint) = open(folder)?;
         let (outputs, own) = classifier(&config, &checkpoint, BertHead::Sequence, outputs)?;
         let rules = if own { CLASSIFICATION } else { NEW_HEAD };
-        fill(Self::new(&config, outputs, device), &checkpoint, &rules)
+        let devices = devices.into();
+        fill(devices.place(Self::new(&config, outputs, devices.first())), &checkpoint, &rules)
     }
 }
 
 impl BertForTokenClassification {
-    /// Loads the checkpoint in `folder` onto `device`, in f32. The head is found, or made, as
+    /// Loads the checkpoint in `folder` onto `devices`, in f32. The head is found, or made, as
     /// [`BertForSequenceClassification::from_folder`] does.
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
-    pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, outputs: Option<usize>, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
         let (config, checkpoint) = open(folder)?;
         let (outputs, own) = classifier(&config, &checkpoint, BertHead::Token, outputs)?;
         let rules = if own { TOKENS } else { TOKENS_NEW_HEAD };
-        fill(Self::new(&config, outputs, device), &checkpoint, &rules)
+        let devices = devices.into();
+        fill(devices.place(Self::new(&config, outputs, devices.first())), &checkpoint, &rules)
     }
 }
 
 impl BertForQuestionAnswering {
-    /// Loads the checkpoint in `folder` onto `device`, in f32. A head that is not there is new, and named in
+    /// Loads the checkpoint in `folder` onto `devices`, in f32. A head that is not there is new, and named in
     /// [`Loaded::fresh`].
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file.
-    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
         let (config, checkpoint) = open(folder)?;
         let own = checkpoint.shape(ANSWERER).is_none_or(|shape| shape.first() == Some(&Self::OUTPUTS));
         let rules = if own { ANSWERS } else { ANSWERS_NEW_HEAD };
-        fill(Self::new(&config, device), &checkpoint, &rules)
+        let devices = devices.into();
+        fill(devices.place(Self::new(&config, devices.first())), &checkpoint, &rules)
     }
 }
 
 impl BertForMaskedLm {
-    /// Loads the checkpoint in `folder` onto `device`, in f32. A decoder that is not in the file is tied to the
+    /// Loads the checkpoint in `folder` onto `devices`, in f32. A decoder that is not in the file is tied to the
     /// word embeddings; a transform that is not there is new, and named in [`Loaded::fresh`].
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file.
-    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
         let (config, checkpoint) = open(folder)?;
-        fill(Self::new(&config, device), &checkpoint, &MASKED_LM)
+        let devices = devices.into();
+        fill(devices.place(Self::new(&config, devices.first())), &checkpoint, &MASKED_LM)
     }
 }
 

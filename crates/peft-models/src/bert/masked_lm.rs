@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Backbone, Hooks, Scope, Sites};
+use peft_core::{Backbone, Hooks, Scope, Sites, on_device};
 
 use super::config::BertConfig;
 use super::model::BertModel;
@@ -61,9 +61,8 @@ impl BertForMaskedLm {
 
     /// Scores `[batch, seq, vocabulary]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let output = self.bert.forward(batch, hooks);
-        let hidden = output.text();
         let Predictions { transform, decoder } = &self.cls.predictions;
+        let hidden = on_device(self.bert.forward(batch, hooks).text(), &transform.dense.weight.device());
         let h = transform.activation.forward(transform.dense.forward(hidden, hooks));
         decoder.forward(transform.layer_norm.forward(h, hooks), hooks)
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn::prelude::*;
 use peft_core::Backbone;
 
 use super::config::T5Config;
@@ -11,6 +10,7 @@ use super::names::{PREFIX, to_reference};
 use crate::checkpoint::{Checkpoint, read_json};
 use crate::error::{Error, Result};
 use crate::load::{Loaded, Rules, load};
+use crate::placement::DeviceMap;
 
 /// Scores are made with the words: a matrix for them in the file is a copy.
 const TIED: Rules = Rules {
@@ -51,14 +51,15 @@ impl T5Config {
 }
 
 impl T5ForConditionalGeneration {
-    /// Loads the checkpoint in `folder` onto `device`, in f32.
+    /// Loads the checkpoint in `folder` onto `devices`, in f32.
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file.
-    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
         let (config, checkpoint) = (T5Config::from_folder(folder)?, Checkpoint::open(folder)?);
         let rules = if config.tie_word_embeddings { TIED } else { OWN_HEAD };
-        let model = Self::new(&config, device)?;
+        let devices = devices.into();
+        let model = devices.place(Self::new(&config, devices.first())?);
         let sites = model.sites().clone();
         load(model, &sites, to_reference, &checkpoint, &rules)
     }

@@ -159,7 +159,15 @@ mod tests {
 
     fn scored(logits: Tensor<2>, targets: Targets) -> Scored {
         let loss = Tensor::from_floats([1.0, 3.0], &logits.device());
-        Scored { loss, scores: logits.unsqueeze_dim(1), targets, tokens: 8, rows: vec![0, 1], texts: Vec::new(), fault: None }
+        Scored {
+            loss,
+            scores: logits.unsqueeze_dim(1),
+            targets,
+            tokens: 8,
+            rows: vec![0, 1],
+            texts: Vec::new(),
+            fault: None,
+        }
     }
 
     #[test]

@@ -78,11 +78,8 @@ impl Source for ChoiceRows {
         let encoded: Vec<&Encoded> = rows.iter().map(|&row| &self.encoded[row]).collect();
         let (texts, flat) = labels(rows.iter().flat_map(|&row| self.choices[row].iter()));
         let of: Vec<usize> = (0..).zip(rows).flat_map(|(at, &row)| vec![at; self.choices[row].len()]).collect();
-        let choices = Choices {
-            labels: texts,
-            rows: of.clone(),
-            right: rows.iter().map(|&row| self.right[row]).collect(),
-        };
+        let choices =
+            Choices { labels: texts, rows: of.clone(), right: rows.iter().map(|&row| self.right[row]).collect() };
         let targets = Targets::Choices { choices, weights: self.weights, most: self.most() };
         (padded(&encoded, self.pad_id, device).with_choices(flat, of), targets)
     }

@@ -73,8 +73,7 @@ impl Source for Chunks {
                 let corrupted = chunks.map(|(row, chunk)| noise.corrupt(chunk, seed, 0, row));
                 let corrupted: Vec<_> = corrupted.map(|made| made.expect("chunks were checked")).collect();
                 let encoded = corrupted.iter().map(|made| made.inputs.clone());
-                let encoded: Vec<Encoded> =
-                    encoded.map(|ids| Encoded { type_ids: vec![0; ids.len()], ids }).collect();
+                let encoded: Vec<Encoded> = encoded.map(|ids| Encoded { type_ids: vec![0; ids.len()], ids }).collect();
                 let (targets, flat) = labels(corrupted.iter().map(|made| &made.targets));
                 let batch = padded(&encoded.iter().collect::<Vec<_>>(), self.pad_id, device);
                 (batch.with_labels(flat), Targets::Texts(targets))
