@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::combine::combinations;
 use crate::options::{DataOptions, TrainOptions};
-use crate::{adapters, backend, combine, conform, convert, eval, inspect, merge, predict, train};
+use crate::generate::GenerationArgs;
+use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, train};
 
 /// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
 #[derive(Parser)]
@@ -29,6 +30,8 @@ enum Command {
     Eval(EvalArgs),
     /// Label texts: from arguments, a file or standard input
     Predict(PredictArgs),
+    /// Make texts of texts, with T5 and any adapter or none
+    Generate(Box<GenerateArgs>),
     /// Say what a model, an adapter or a run holds
     Inspect(InspectArgs),
     /// Fold an adapter into its base and write the model that results
@@ -107,6 +110,34 @@ pub(crate) struct PredictArgs {
     /// Print a JSON object a row, with the probability of every label
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct GenerateArgs {
+    /// Texts to read; without any and without --data, lines of standard input
+    pub(crate) text: Vec<String>,
+    /// A run folder, or the folder of a PEFT adapter; without it the bare model writes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The model: a folder or a hub id. By default the one the adapter was trained on
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Rows to read, in a format that the task is trained on
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub(crate) data: Option<PathBuf>,
+    /// Rows that are made at once
+    #[arg(long, default_value_t = 16)]
+    pub(crate) batch_size: usize,
+    /// Print a JSON object a row
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show one text as it is made
+    #[arg(long, conflicts_with_all = ["json", "data"])]
+    pub(crate) stream: bool,
+    #[command(flatten)]
+    pub(crate) columns: DataOptions,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
 }
 
 #[derive(clap::Args)]
@@ -225,6 +256,7 @@ impl Cli {
             Command::Train(args) => train::run(*args, &device).map(|()| true),
             Command::Eval(args) => eval::run(args, &device).map(|()| true),
             Command::Predict(args) => predict::run(args, &device).map(|()| true),
+            Command::Generate(args) => generate::run(*args, &device).map(|()| true),
             Command::Inspect(args) => inspect::run(&args, &device).map(|()| true),
             Command::Merge(args) => merge::run(&args, &device).map(|()| true),
             Command::Combine(args) => combine::run(&args, &device).map(|()| true),

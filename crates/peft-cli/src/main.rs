@@ -9,6 +9,7 @@ mod conform;
 mod convert;
 mod dataset;
 mod eval;
+mod generate;
 mod hub;
 mod inspect;
 mod merge;

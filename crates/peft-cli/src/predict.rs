@@ -5,6 +5,7 @@ mod words;
 mod written;
 
 use std::io::{BufWriter, Read, Write};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use burn::prelude::Device;
@@ -14,6 +15,7 @@ use peft_trainer::predict;
 use serde_json::{Map, Value, json};
 
 use crate::cli::PredictArgs;
+use crate::options::DataOptions;
 use crate::session::Scorer;
 use crate::task::{Form, Task};
 use crate::terminal::unless_closed;
@@ -49,14 +51,7 @@ fn texts(args: PredictArgs, scorer: &Scorer, target: Target) -> Result<()> {
 /// The texts that are asked about.
 fn examples(args: &PredictArgs, scorer: &Scorer) -> Result<Vec<Example>> {
     let examples = match (&args.data, args.text.is_empty()) {
-        (Some(path), _) => {
-            let columns = scorer.columns(args.scorer.columns.clone())?;
-            let table = Table::read(path, &columns.reading())?;
-            let mut names = columns.names();
-            names.label = None;
-            let target = scorer.task.target().unwrap_or(Target::Single);
-            Examples::from_table(&table, &Columns::resolve(&table, &names, None)?, target, None)?.rows
-        }
+        (Some(path), _) => read_examples(path, &scorer.columns(args.scorer.columns.clone())?, scorer.task)?,
         (None, false) => lines(args.text.iter().map(String::as_str)),
         (None, true) => lines(standard_input()?.lines()),
     };
@@ -66,8 +61,17 @@ fn examples(args: &PredictArgs, scorer: &Scorer) -> Result<Vec<Example>> {
     Ok(examples)
 }
 
+/// The texts of a file, whatever it says is right for them.
+pub(crate) fn read_examples(path: &Path, columns: &DataOptions, task: Task) -> Result<Vec<Example>> {
+    let table = Table::read(path, &columns.reading())?;
+    let mut names = columns.names();
+    names.label = None;
+    let target = task.target().unwrap_or(Target::Single);
+    Ok(Examples::from_table(&table, &Columns::resolve(&table, &names, None)?, target, None)?.rows)
+}
+
 /// Writes lines to standard output.
-fn print(lines: impl Iterator<Item = String>) -> Result<()> {
+pub(crate) fn print(lines: impl Iterator<Item = String>) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     for line in lines {
         unless_closed(writeln!(out, "{line}"))?;
@@ -75,7 +79,7 @@ fn print(lines: impl Iterator<Item = String>) -> Result<()> {
     unless_closed(out.flush())
 }
 
-fn standard_input() -> Result<String> {
+pub(crate) fn standard_input() -> Result<String> {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| {
@@ -85,7 +89,7 @@ fn standard_input() -> Result<String> {
     })
 }
 
-fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Example> {
+pub(crate) fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Example> {
     let example = |(i, text): (usize, &str)| Example {
         text: text.to_string(),
         text_pair: None,
