@@ -8,6 +8,8 @@ mod counts;
 mod every_method;
 mod laws;
 mod lora_variants;
+#[cfg(feature = "ndarray")]
+mod placement;
 mod rows;
 mod seam;
 mod selection;

@@ -10,7 +10,7 @@ use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use peft::core::Backbone;
 use peft::core::quantise::{Bits, quantise, scheme};
-use peft::models::{AnyModel, Loaded, ModelConfig};
+use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
 use peft::{AnyConfig, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
+use crate::compute::Compute;
 use crate::dataset::Dataset;
 use crate::hub::{self, Need};
 use crate::method::describe;
@@ -28,7 +29,8 @@ use crate::task::{Task, shown};
 use crate::terminal::{note, say};
 use crate::writing::Tokenising;
 
-pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
+/// `device` is what `--device` says.
+pub(crate) fn run(args: TrainArgs, device: Option<&str>) -> Result<()> {
     if args.tui && !std::io::stdout().is_terminal() {
         bail!("--tui: standard output is no terminal; leave --tui out");
     }
@@ -47,8 +49,9 @@ pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
             (None, options)
         }
     };
-    let session = Session::open(options, resumed.as_ref().map(RunFolder::path))?;
-    session.train(resumed, args.tui, device)
+    let compute = Compute::new(device, options.max_memory.as_deref())?;
+    let session = Session::open(options, resumed.as_ref().map(RunFolder::path), &compute)?;
+    session.train(resumed, args.tui)
 }
 
 /// A run's input, read and checked.
@@ -56,6 +59,8 @@ struct Session {
     options: TrainOptions,
     model: PathBuf,
     shape: ModelConfig,
+    /// Where the parts of the model go.
+    devices: DeviceMap,
     labels: Option<Labels>,
     outputs: usize,
     encoder: Arc<Encoder>,
@@ -65,7 +70,7 @@ struct Session {
 
 impl Session {
     /// Reads the data; `run` is the folder of a run that is resumed.
-    fn open(options: TrainOptions, run: Option<&Path>) -> Result<Self> {
+    fn open(options: TrainOptions, run: Option<&Path>, compute: &Compute) -> Result<Self> {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let shape = ModelConfig::from_folder(&model)?;
@@ -84,6 +89,7 @@ impl Session {
             options.no_answer = options.no_answer.or(Some(train.has_impossible()));
         }
         let (labels, outputs) = (train.labels().cloned(), train.outputs());
+        let devices = compute.devices(&shape, options.head(), outputs)?;
         let (train, valid) = match &options.valid {
             Some(path) => (train.trainable()?, read(path, labels.as_ref())?),
             None => train.trainable()?.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
@@ -100,14 +106,14 @@ impl Session {
         let answers = options.answers(false);
         let tokenising = Tokenising { options: &options, encoder: &encoder, base: &model, answers };
         let (train, valid) = (tokenising.rows(train)?, tokenising.rows(valid)?);
-        Ok(Self { options, model, shape, labels, outputs, encoder, train, valid })
+        Ok(Self { options, model, shape, devices, labels, outputs, encoder, train, valid })
     }
 
-    fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<()> {
-        let (device, settings) = (device.clone().autodiff(), self.options.settings());
-        device.seed(settings.seed);
+    fn train(self, resumed: Option<RunFolder>, tui: bool) -> Result<()> {
+        let (devices, settings) = (self.devices.clone().autodiff(), self.options.settings());
+        devices.devices().iter().for_each(|device| device.seed(settings.seed));
         let head = self.options.head();
-        let loaded = AnyModel::from_folder(&self.model, head, Some(self.outputs), &device)?;
+        let loaded = AnyModel::from_folder(&self.model, head, Some(self.outputs), devices)?;
         let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
         let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);

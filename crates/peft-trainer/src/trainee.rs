@@ -54,9 +54,10 @@ impl<M: Scorer, P: Method> TrainStep for Trainee<M, P> {
         // Dropout draws from the devices' generators. Seeded anew for each batch, they need not be saved to resume.
         self.devices().iter().for_each(|device| device.seed(item.seed));
         let (loss, scored) = self.score(item);
+        let loss = loss.mean();
         let loss = match self.adapter.penalty() {
-            Some(penalty) => loss.mean() + on_device(penalty, &loss.device()),
-            None => loss.mean(),
+            Some(penalty) => on_device(penalty, &loss.device()) + loss,
+            None => loss,
         };
         TrainOutput::new(self, loss.backward(), scored)
     }
