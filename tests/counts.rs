@@ -1,4 +1,4 @@
-//! Numbers of trained parameters, as the reference counts them on bert-base.
+//! Numbers of trained parameters, as the reference counts them on bert-base and t5-base.
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -115,6 +115,7 @@ fn methods_train_as_many_of_t5_as_the_reference(#[case] mut fields: serde_json::
 #[rstest]
 #[case::seq_bn(BottleneckConfig::seq_bn(), 1_789_056)]
 #[case::double_seq_bn(BottleneckConfig::double_seq_bn(), 3_578_112)]
+#[case::double_seq_bn_64(BottleneckConfig::double_seq_bn().with_reduction_factor(12.0), 4_758_528)]
 fn bottlenecks_train_as_many_of_t5_as_the_reference(#[case] config: BottleneckConfig, #[case] count: usize) {
     assert_eq!(config.init(&t5_base()).unwrap().num_params(), count);
 }

@@ -16,7 +16,8 @@ use crate::support::*;
 
 type Any = Adapter<AnyMethod>;
 
-const FOLDING: [&str; 9] = ["lora", "lora biases", "adalora", "ia3", "norms", "bitfit", "last layers", "fish", "head"];
+pub(crate) const FOLDING: [&str; 9] =
+    ["lora", "lora biases", "adalora", "ia3", "norms", "bitfit", "last layers", "fish", "head"];
 const STAYING: [&str; 11] = [
     "seq_bn",
     "double_seq_bn",
@@ -63,7 +64,7 @@ fn config(name: &str) -> AnyConfig {
 }
 
 /// An adapter moved away from where it starts. A mask is measured first.
-fn make(name: &str, bert: &BertForSequenceClassification) -> Any {
+pub(crate) fn make(name: &str, bert: &BertForSequenceClassification) -> Any {
     let config = config(name);
     let AnyConfig::Fish(fish) = &config else { return shaken(config.init(bert).unwrap()) };
     let device = Device::flex().autodiff();
@@ -78,12 +79,12 @@ fn make(name: &str, bert: &BertForSequenceClassification) -> Any {
     shaken(peft::core::tensors::import(loaded, file).unwrap())
 }
 
-fn names() -> Vec<&'static str> {
+pub(crate) fn names() -> Vec<&'static str> {
     [&FOLDING[..], &STAYING, &["dora", "full"]].concat()
 }
 
 /// The tasks of the three rows, for the method that asks.
-const TASKS: [usize; 3] = [0, 1, 0];
+pub(crate) const TASKS: [usize; 3] = [0, 1, 0];
 
 struct World {
     bert: BertForSequenceClassification,

@@ -6,14 +6,18 @@ mod bottleneck;
 mod checkpoints;
 mod counts;
 mod every_method;
+mod large_models;
 mod laws;
 mod lora_variants;
 #[cfg(feature = "ndarray")]
 mod placement;
+mod precision;
 mod rows;
 mod seam;
 mod selection;
 mod seventh_method;
 mod support;
 mod t5;
+mod t5_checkpoints;
+mod t5_heads;
 mod virtual_tokens;

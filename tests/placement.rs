@@ -33,8 +33,11 @@ fn pair(folder: std::path::PathBuf, head: Head, budget: u64, batch: fn(&Device) 
     let shares = assign(units(&skeleton), &budgets).unwrap();
     assert!(shares.iter().all(|share| !share.units.is_empty()), "{shares:?}");
     let map = DeviceMap::new(&shares, &[Device::flex(), second()]).autodiff();
-    let load = |devices: DeviceMap| AnyModel::from_folder(&folder, head, None, devices).unwrap().module.no_grad();
-    let pair = Pair { one: load((&first).into()), two: load(map), batch };
+    let load = |devices: &DeviceMap| {
+        let skeleton = AnyModel::open(&folder, head, None, &first).unwrap().place(devices);
+        skeleton.load().unwrap().module.no_grad()
+    };
+    let pair = Pair { one: load(&(&first).into()), two: load(&map), batch };
     assert_eq!((pair.one.devices().len(), pair.two.devices().len()), (1, 2));
     pair
 }

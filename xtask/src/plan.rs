@@ -58,11 +58,12 @@ impl fmt::Display for Usage {
 const BACKENDS: [&str; 4] = ["flex", "cuda", "wgpu", "ndarray"];
 
 /// The program's commands that are passed on as they are.
-const PROGRAM: [&str; 9] =
-    ["train", "eval", "predict", "inspect", "merge", "combine", "convert", "adapters", "conform"];
+const PROGRAM: [&str; 11] = [
+    "train", "pretrain", "eval", "predict", "generate", "inspect", "merge", "combine", "convert", "adapters", "conform",
+];
 
 /// With one of these, a training run says itself what it wants.
-const OWN_RUN: [&str; 6] = ["--config", "--model", "--train", "--resume", "--help", "-h"];
+const OWN_RUN: [&str; 7] = ["--config", "--recipe", "--model", "--train", "--resume", "--help", "-h"];
 
 const QUICKSTART: &str = "assets/quickstart.toml";
 

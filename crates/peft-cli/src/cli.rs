@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::combine::combinations;
 use crate::compute::Compute;
 use crate::generate::GenerationArgs;
 use crate::options::{DataOptions, TrainOptions};
-use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, train};
+use crate::pretrain::ShapeArgs;
+use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, pretrain, train};
 
 /// Fine-tune pre-trained transformers by training a small adapter instead of the whole model.
 #[derive(Parser)]
@@ -27,6 +28,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Train an adapter
     Train(Box<TrainArgs>),
+    /// Make a base of plain text: every weight is trained
+    Pretrain(Box<PretrainArgs>),
     /// Measure an adapter on labelled rows
     Eval(EvalArgs),
     /// Label texts: from arguments, a file or standard input
@@ -61,6 +64,17 @@ pub(crate) struct TrainArgs {
     /// Show burn-train's full-screen interface
     #[arg(long)]
     pub(crate) tui: bool,
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct PretrainArgs {
+    /// Continue the run in this folder from its last checkpoint, with the options it was begun with
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
     #[command(flatten)]
     pub(crate) options: TrainOptions,
 }
@@ -259,6 +273,25 @@ pub(crate) struct AdaptersArgs {
 }
 
 impl Cli {
+    /// What the arguments of a program, its name first, ask for.
+    pub(crate) fn of_arguments<I, T>(arguments: I) -> clap::error::Result<Self>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        // Pre-training shares its options with training, and shows those it has.
+        let shown = |id: &str| {
+            let is_of_training = TrainOptions::KEYS.contains(&id);
+            !is_of_training || pretrain::OPTIONS.contains(&id) || pretrain::REPORTS.contains(&id)
+        };
+        let hide = |argument: clap::Arg| {
+            let is_shown = shown(argument.get_id().as_str());
+            if is_shown { argument } else { argument.hide(true) }
+        };
+        let command = Self::command().mut_subcommand("pretrain", |command| command.mut_args(hide));
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
     /// Runs the command. Whether it succeeded, where that is more than having run.
     pub(crate) fn run(self) -> Result<bool> {
         let named = self.device.as_deref();
@@ -266,6 +299,7 @@ impl Cli {
         let bounded = |max_memory: &Option<String>| Compute::new(named, max_memory.as_deref());
         match self.command {
             Command::Train(args) => train::run(*args, named).map(|()| true),
+            Command::Pretrain(args) => pretrain::run(args.resume, &args.shape, args.options, named).map(|()| true),
             Command::Eval(args) => {
                 let compute = bounded(&args.scorer.max_memory)?;
                 eval::run(args, &compute).map(|()| true)

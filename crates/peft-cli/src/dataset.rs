@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use peft_data::corpus::{Corpus, Documents};
 use peft_data::{Columns, Examples, Labels, Questions, Sentences, Table, Tags, Target};
 use peft_trainer::outputs;
 
-use crate::options::DataOptions;
+use crate::options::{DataOptions, TrainOptions};
 use crate::task::{Task, shown};
 use crate::terminal::note;
 
@@ -15,11 +16,22 @@ pub(crate) enum Dataset {
     Texts(Examples, Target),
     Sentences(Sentences),
     Questions(Questions),
+    /// Texts of which nothing is said.
+    Plain(Corpus),
 }
 
 impl Dataset {
     /// Reads `path` and says what was found. With `labels`, another label is an error.
-    pub(crate) fn read(path: &Path, task: Task, data: &DataOptions, labels: Option<&Labels>) -> Result<Self> {
+    pub(crate) fn read(
+        path: &Path,
+        options: &TrainOptions,
+        data: &DataOptions,
+        labels: Option<&Labels>,
+    ) -> Result<Self> {
+        let task = options.task();
+        if task.is_of_plain_text() {
+            return Ok(Self::Plain(plain(path, data, options.documents.unwrap_or(Documents::Paragraphs))?));
+        }
         let Some(target) = task.target() else {
             task.refuse_columns(data)?;
             return if task == Task::Token { Self::sentences(path, labels) } else { Self::questions(path) };
@@ -58,7 +70,7 @@ impl Dataset {
         match self {
             Self::Texts(examples, _) => examples.labels.as_ref(),
             Self::Sentences(sentences) => sentences.labels.as_ref(),
-            Self::Questions(_) => None,
+            Self::Questions(_) | Self::Plain(_) => None,
         }
     }
 
@@ -69,6 +81,7 @@ impl Dataset {
             Self::Texts(_, target) => outputs(*target, labels),
             Self::Sentences(_) => labels,
             Self::Questions(_) => 2,
+            Self::Plain(_) => 0,
         }
     }
 
@@ -91,6 +104,20 @@ impl Dataset {
             Self::Questions(questions) => {
                 let (kept, aside) = questions.split(share, seed)?;
                 (Self::Questions(kept), Self::Questions(aside))
+            }
+            Self::Plain(corpus) => {
+                // One of so many, all over the text: what stands together is alike.
+                let every = (1.0 / share).round().max(2.0) as usize;
+                let documents = corpus.documents.into_iter().enumerate();
+                let (aside, kept): (Vec<_>, Vec<_>) = documents.partition(|(i, _)| i % every == every - 1);
+                let corpus = |of: Vec<(usize, _)>| Corpus { documents: of.into_iter().map(|(_, it)| it).collect() };
+                if aside.is_empty() {
+                    bail!(
+                        "valid_split: {} documents are too few for one of {every} to be held out; name --valid",
+                        kept.len()
+                    );
+                }
+                (Self::Plain(corpus(kept)), Self::Plain(corpus(aside)))
             }
         })
     }
@@ -120,4 +147,24 @@ impl Dataset {
             rows => Ok(rows),
         }
     }
+}
+
+/// Plain text: a file or folder of it, or the column of texts of a table.
+pub(crate) fn plain(path: &Path, data: &DataOptions, documents: Documents) -> Result<Corpus> {
+    const TABLES: [&str; 5] = ["csv", "tsv", "jsonl", "json", "parquet"];
+    let extension = path.extension().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if !TABLES.contains(&extension.as_str()) {
+        let corpus = Corpus::read(path, documents)?;
+        note!("{}: {} documents", shown(path), corpus.documents.len());
+        return Ok(corpus);
+    }
+    let table = Table::read(path, &data.reading())?;
+    let columns = Columns::resolve(&table, &data.names(), None)?;
+    let examples = Examples::from_table(&table, &columns, Target::Single, None)?;
+    note!("{}: {} documents, {columns}", shown(path), examples.len());
+    let mut corpus = Corpus::from_texts(examples.rows.iter().map(|row| row.text.clone()));
+    for (document, row) in corpus.documents.iter_mut().zip(&examples.rows) {
+        (document.path, document.line) = (path.to_path_buf(), row.line);
+    }
+    Ok(corpus)
 }

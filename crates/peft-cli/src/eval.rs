@@ -15,7 +15,7 @@ use crate::terminal::say;
 pub(crate) fn run(args: EvalArgs, compute: &Compute) -> Result<()> {
     let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), compute)?;
     let columns = scorer.columns(args.scorer.columns)?;
-    let data = Dataset::read(&args.data, scorer.task, &columns, scorer.labels.as_ref())?;
+    let data = Dataset::read(&args.data, &scorer.options, &columns, scorer.labels.as_ref())?;
     let answers = scorer.options.answers(data.has_impossible());
     let rows = scorer.tokenising(answers).rows(data)?;
     let measured = evaluate(&*scorer.model, &scorer.adapter, rows, args.scorer.batch_size)?;

@@ -172,7 +172,7 @@ fn bare(model: Option<&str>, compute: &Compute) -> Result<Writer> {
     let name = model.context("name a model with --model, or an adapter with --adapter")?;
     let base = hub::resolve(name, None, &[Need::Tokenizer, Need::Weights])?;
     let devices = compute.devices(&ModelConfig::from_folder(&base)?, Head::Text, 0)?;
-    let model = AnyModel::from_folder(&base, Head::Text, None, devices)?.module;
+    let model = AnyModel::open(&base, Head::Text, None, devices.first())?.place(&devices).load()?.module;
     let encoder = Arc::new(Encoder::from_folder(&base, LONGEST)?);
     Ok(Writer { model: Frozen::new(model), hooks: Box::new(Identity), encoder, base })
 }

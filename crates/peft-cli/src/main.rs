@@ -17,6 +17,7 @@ mod merge;
 mod method;
 mod options;
 mod predict;
+mod pretrain;
 mod recipe;
 mod run_folder;
 mod session;
@@ -27,15 +28,13 @@ mod writing;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// What a user can mend: a file, a flag, a value.
 const USAGE: u8 = 2;
 /// What is no fault of the input: a run that diverged, a conformance that failed.
 const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::of_arguments(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             eprintln!("{}", one_line(&error.to_string()));
@@ -86,7 +85,7 @@ mod tests {
     fn an_error_is_one_line_and_says_nothing_twice() {
         let error = anyhow::anyhow!("no such file").context("a.tsv: cannot be read: no such file").context("train");
         assert_eq!(message(&error), "train: a.tsv: cannot be read: no such file");
-        let Err(error) = cli::Cli::try_parse_from(["peft", "train", "--epochs", "x"]) else { panic!("x is no number") };
+        let Err(error) = cli::Cli::of_arguments(["peft", "train", "--epochs", "x"]) else { panic!("x is no number") };
         let line = one_line(&error.to_string());
         assert!(line.starts_with("error: ") && line.contains("--epochs") && !line.contains('\n'), "{line}");
     }

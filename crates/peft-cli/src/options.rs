@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
+use peft_data::corpus::Documents;
 use peft_data::{ColumnNames, ReadOptions};
 use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, OptimizerKind, Settings};
 use serde::{Deserialize, Serialize};
 
-use parse::{Pattern, bias, bits, indices, init, keep, label_as, names, optimizer, pattern, targets, task};
+use parse::{Pattern, bias, bits, documents, indices, init, keep, label_as, names, optimizer, pattern, targets, task};
 
 use crate::method::{PLACEMENTS, methods};
 use crate::recipe::recipes;
@@ -137,7 +138,8 @@ options! {
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
     /// What is learned: single (one class a row), multi (several), regression (a number), token (a tag a word), qa
-    /// (where in a text an answer stands), text (another text), choice (one of several texts) [default: single]
+    /// (where in a text an answer stands), text (another text), choice (one of several texts), mlm and spans (what is
+    /// missing in plain text, as BERT and T5 are pre-trained) [default: single]
     #[arg(long, value_parser = task)]
     task: Task,
     /// single, with T5: how a label is said: text (its words are written), choice (the likeliest of all labels' words),
@@ -181,6 +183,9 @@ options! {
     /// Beams of the search for a text where the run is measured [default: 1]
     #[arg(long, value_name = "N")]
     num_beams: usize,
+    /// mlm, spans: what belongs together in a file of plain text: lines, paragraphs or files [default: paragraphs]
+    #[arg(long, value_parser = documents)]
+    documents: Documents,
     /// qa: tokens by which the windows of a long context overlap [default: a third of the longest text]
     #[arg(long, value_name = "N")]
     doc_stride: usize,

@@ -28,6 +28,9 @@ pub(crate) fn run(args: PredictArgs, compute: &Compute) -> Result<()> {
     if args.question.is_some() && scorer.task != Task::Qa {
         bail!("--question: the adapter was trained for the task {}, not for qa; leave it out", scorer.task.name());
     }
+    if scorer.task.is_of_plain_text() {
+        bail!("--adapter: it was trained for the task {}, which predicts nothing of a text", scorer.task.name());
+    }
     match scorer.task.target() {
         Some(_) if scorer.options.form() != Form::Scored => written::run(args, &scorer),
         Some(target) => texts(args, &scorer, target),

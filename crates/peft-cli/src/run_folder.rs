@@ -17,6 +17,8 @@ use crate::options::TrainOptions;
 const OPTIONS: &str = "config.toml";
 const LABELS: &str = "labels.json";
 const LOCK: &str = ".lock";
+/// The base that a run has made for itself: its folder.
+pub(crate) const BASE: &str = "base";
 
 /// A run folder that this process alone writes to.
 pub(crate) struct RunFolder {
@@ -136,7 +138,7 @@ impl RunFolder {
 /// Files that an attempt which died before it began properly may have left.
 fn is_ours(name: &str) -> bool {
     let tokenizer = name.starts_with("tokenizer") || name == "vocab.txt" || name == "special_tokens_map.json";
-    tokenizer || name == LABELS || name == METRICS || name == LOCK || is_partial(name)
+    tokenizer || name == BASE || name == LABELS || name == METRICS || name == LOCK || is_partial(name)
 }
 
 /// The name of a file that was being written and not yet in its place.

@@ -68,7 +68,7 @@ impl Scorer {
         let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options }.resolve_for(&shape)?;
         // How many labels a head of the base itself has is known with its weights; it is small.
         let devices = compute.devices(&shape, options.head(), outputs.unwrap_or_default())?;
-        let model = AnyModel::from_folder(&base, options.head(), outputs, devices)?.module;
+        let model = AnyModel::open(&base, options.head(), outputs, devices.first())?.place(&devices).load()?.module;
         let model = quantised(model, options.base_bits)?;
         let (_, adapter) = load_adapter(&model, folder)?;
         let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
@@ -79,9 +79,11 @@ impl Scorer {
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, task) {
             (labels @ Some(_), _) => labels,
-            (None, Task::Regression | Task::Qa | Task::Text | Task::Choice) => None,
             // The reference's own names for what nobody named.
-            (None, _) => Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?),
+            (None, Task::Single | Task::Multi | Task::Token) => {
+                Some(Labels::new((0..outputs).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>())?)
+            }
+            (None, _) => None,
         };
         unknown(&config);
         Ok(Self { model: Frozen::new(model), config: shape, adapter, encoder, task, labels, base, options })

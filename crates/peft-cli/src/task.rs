@@ -29,6 +29,10 @@ pub(crate) enum Task {
     Text,
     /// One of the texts that a row offers.
     Choice,
+    /// The words hidden in plain text: how BERT is pre-trained.
+    Mlm,
+    /// The spans taken out of plain text: how T5 is pre-trained.
+    Spans,
 }
 
 /// How a model says which label a text has.
@@ -74,7 +78,7 @@ impl Task {
             Self::Single => Some("single_label_classification"),
             Self::Multi => Some("multi_label_classification"),
             Self::Regression => Some("regression"),
-            Self::Token | Self::Qa | Self::Text | Self::Choice => None,
+            _ => None,
         }
     }
 
@@ -88,6 +92,8 @@ impl Task {
             Self::Qa => "qa",
             Self::Text => "text",
             Self::Choice => "choice",
+            Self::Mlm => "mlm",
+            Self::Spans => "spans",
         }
     }
 
@@ -99,8 +105,13 @@ impl Task {
             Self::Regression => Some(Target::Regression),
             Self::Text => Some(Target::Text),
             Self::Choice => Some(Target::Choice),
-            Self::Token | Self::Qa => None,
+            Self::Token | Self::Qa | Self::Mlm | Self::Spans => None,
         }
+    }
+
+    /// Whether it is learned from plain text, of which nothing is said.
+    pub(crate) fn is_of_plain_text(self) -> bool {
+        matches!(self, Self::Mlm | Self::Spans)
     }
 
     /// Tokens of the longest text by default: a context takes more than a sentence.
@@ -154,20 +165,22 @@ impl TrainOptions {
     /// The head it takes.
     pub(crate) fn head(&self) -> Head {
         match (self.form(), self.task()) {
-            (Form::Written | Form::Chosen, _) => Head::Text,
+            (Form::Written | Form::Chosen, _) | (_, Task::Spans) => Head::Text,
+            (_, Task::Mlm) => Head::MaskedLm,
             (_, Task::Token) => Head::Token,
             (_, Task::Qa) => Head::QuestionAnswering,
             _ => Head::Sequence,
         }
     }
 
-    /// The reference's word for the task.
-    pub(crate) fn task_type(&self) -> &'static str {
+    /// The reference's word for the task, if it has one.
+    pub(crate) fn task_type(&self) -> Option<&'static str> {
         match self.head() {
-            Head::Token => "TOKEN_CLS",
-            Head::QuestionAnswering => "QUESTION_ANS",
-            Head::Text => "SEQ_2_SEQ_LM",
-            _ => "SEQ_CLS",
+            Head::Token => Some("TOKEN_CLS"),
+            Head::QuestionAnswering => Some("QUESTION_ANS"),
+            Head::Text => Some("SEQ_2_SEQ_LM"),
+            Head::Sequence => Some("SEQ_CLS"),
+            Head::MaskedLm => None,
         }
     }
 
@@ -187,6 +200,8 @@ impl TrainOptions {
             (false, Form::Written | Form::Chosen) => {
                 bail!("task: `{name}` has no decoder and makes no text; choose another --task, or use a T5")
             }
+            (false, _) if self.task() == Task::Spans => bail!("task: `{name}` hides words, not spans; choose mlm"),
+            (true, _) if self.task() == Task::Mlm => bail!("task: `{name}` takes out spans, not words; choose spans"),
             _ => Ok(self),
         }
     }
@@ -231,7 +246,9 @@ impl TrainOptions {
     /// Refuses options of another task.
     pub(crate) fn resolve_task(self) -> Result<Self> {
         let task = self.task();
-        task.refuse_columns(&self.data())?;
+        if !task.is_of_plain_text() {
+            task.refuse_columns(&self.data())?;
+        }
         let own = [
             ("doc_stride", self.doc_stride.is_some(), &[Task::Qa][..]),
             ("no_answer", self.no_answer.is_some(), &[Task::Qa]),
@@ -240,6 +257,7 @@ impl TrainOptions {
             ("choice_columns", self.choice_columns.is_some(), &[Task::Choice]),
             ("max_target_length", self.max_target_length.is_some(), &[Task::Single, Task::Text, Task::Choice]),
             ("num_beams", self.num_beams.is_some(), &[Task::Single, Task::Text]),
+            ("documents", self.documents.is_some(), &[Task::Mlm, Task::Spans]),
         ];
         if let Some((option, _, tasks)) = own.into_iter().find(|(_, given, tasks)| *given && !tasks.contains(&task)) {
             let tasks: Vec<&str> = tasks.iter().map(|task| task.name()).collect();

@@ -31,6 +31,11 @@ use crate::writing::Tokenising;
 
 /// `device` is what `--device` says.
 pub(crate) fn run(args: TrainArgs, device: Option<&str>) -> Result<()> {
+    go(args, device).map(|_| ())
+}
+
+/// Trains where `device` says (or the options' `max_memory`), beginning or going on. Whether the run came to its end.
+pub(crate) fn go(args: TrainArgs, device: Option<&str>) -> Result<bool> {
     if args.tui && !std::io::stdout().is_terminal() {
         bail!("--tui: standard output is no terminal; leave --tui out");
     }
@@ -82,7 +87,8 @@ impl Session {
             bail!("doc_stride: {stride} is not less than max_length {max_length}; windows would not move on");
         }
         let (task, data) = (options.task(), options.data());
-        let read = |path: &Path, labels: Option<&Labels>| Dataset::read(path, task, &data, labels);
+        let asked = options.clone();
+        let read = |path: &Path, labels: Option<&Labels>| Dataset::read(path, &asked, &data, labels);
         let known = run.map(labels_of).transpose()?.flatten();
         let train = read(options.train.as_deref().unwrap_or(Path::new("")), known.as_ref())?;
         if task == Task::Qa {
@@ -109,11 +115,12 @@ impl Session {
         Ok(Self { options, model, shape, devices, labels, outputs, encoder, train, valid })
     }
 
-    fn train(self, resumed: Option<RunFolder>, tui: bool) -> Result<()> {
+    fn train(self, resumed: Option<RunFolder>, tui: bool) -> Result<bool> {
+        let task = self.options.task();
         let (devices, settings) = (self.devices.clone().autodiff(), self.options.settings());
         devices.devices().iter().for_each(|device| device.seed(settings.seed));
         let head = self.options.head();
-        let loaded = AnyModel::from_folder(&self.model, head, Some(self.outputs), devices)?;
+        let loaded = AnyModel::open(&self.model, head, Some(self.outputs), devices.first())?.place(&devices).load()?;
         let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
         let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);
@@ -158,7 +165,8 @@ impl Session {
         });
         progress.finish();
         let outcome = outcome.map_err(|error| folder.with_way_on(error.into()))?;
-        conclude(&folder, &outcome, trained, all)
+        conclude(&folder, &outcome, trained, all, task)?;
+        Ok(outcome.state.finished)
     }
 
     /// The method's configuration with what follows from the model and the task. Whatever the checkpoint did not
@@ -216,7 +224,7 @@ fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> 
 }
 
 /// Puts the chosen adapter in its place and says what was reached.
-fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -> Result<()> {
+fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize, task: Task) -> Result<()> {
     let Outcome { state, chosen, checkpoint, total_steps } = outcome;
     let run = folder.path().display();
     if !state.finished {
@@ -235,6 +243,9 @@ fn conclude(folder: &RunFolder, outcome: &Outcome, trained: usize, all: usize) -
         peft_trainer::progress::duration(std::time::Duration::from_secs_f64(state.seconds)),
     )?;
     say!("adapter: {run} ({})", size(bytes))?;
+    if task.is_of_plain_text() {
+        return Ok(());
+    }
     say!("use it:  cargo xtask predict --adapter {run} \"a text to label\"")
 }
 

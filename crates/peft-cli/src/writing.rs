@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use peft::models::GenerationConfig;
+use peft_data::corpus::{LastChunk, SpanCorruption, TokenMasking, chunks};
 use peft_data::{AnswerOptions, Encoder, LabelWords, Labels, Target};
-use peft_trainer::Rows;
 use peft_trainer::choices::ChoiceWeights;
+use peft_trainer::{Noise, Rows};
 
 use crate::dataset::Dataset;
 use crate::options::TrainOptions;
-use crate::task::Form;
+use crate::task::{Form, Task};
+use crate::terminal::note;
+use crate::train::thousands;
 
 /// Tokens of the longest text to write where neither labels nor an option bound it.
 const LONGEST: usize = 128;
@@ -53,6 +56,24 @@ impl Tokenising<'_> {
                         Rows::choices(&examples, words.as_ref(), longest, ChoiceWeights::default(), encoder)?
                     }
                 }
+            }
+            Dataset::Plain(corpus) => {
+                let stream = encoder.encode_corpus(&corpus)?;
+                let (noise, length) = match options.task() {
+                    Task::Mlm => {
+                        (Noise::Masked(TokenMasking::new(encoder, TokenMasking::RATE)?), encoder.max_length() - 2)
+                    }
+                    _ => {
+                        let spans = SpanCorruption::new(encoder, SpanCorruption::DENSITY, SpanCorruption::MEAN_LENGTH)?;
+                        let (length, _) = spans.chunk_length(encoder.max_length())?;
+                        (Noise::Spans(spans), length)
+                    }
+                };
+                let mut chunks = chunks(&stream, length, LastChunk::Kept)?;
+                // Of a single token nothing can be taken out.
+                chunks.retain(|chunk| chunk.len() > 1);
+                note!("{} tokens in {} chunks of {length}", thousands(stream.len()), thousands(chunks.len()));
+                Rows::corpus(chunks, noise, encoder)?
             }
             Dataset::Sentences(sentences) => {
                 let labels = sentences.labels.as_ref().context("tags were read")?;

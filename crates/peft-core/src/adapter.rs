@@ -30,11 +30,18 @@ impl<P: Method> Adapter<P> {
     /// suffix. Names in `optional` may match nothing: the reference adds the usual names of heads unasked.
     ///
     /// # Errors
-    /// [`Error::NoMatch`] for a name, not in `optional`, that matches no module.
+    /// [`Error::NoMatch`] for a name, not in `optional`, that matches no module; [`Error::Config`] for a module that runs on
+    /// the weights of another.
     pub fn new<M: Backbone>(method: P, backbone: &M, modules_to_save: &[String], optional: &[&str]) -> Result<Self> {
         let sites = backbone.sites();
         for module in modules_to_save {
-            let found = sites.iter().any(|entry| is_below(entry.site.name(), module));
+            let mut below = sites.iter().filter(|entry| is_below(entry.site.name(), module));
+            let tied = below.clone().find_map(|entry| Some((&entry.site, entry.tied.as_ref()?)));
+            if let Some((site, owner)) = tied {
+                let reason = format!("`{site}` has no weights of its own to copy: it runs on those of `{owner}`");
+                return Err(Error::config("modules_to_save", reason));
+            }
+            let found = below.next().is_some();
             if !found && !optional.contains(&module.as_str()) {
                 // Any module on the way to a site may be saved, so each part of a name is a candidate.
                 let hint = nearest(module, sites.iter().flat_map(|entry| entry.site.name().split('.')));

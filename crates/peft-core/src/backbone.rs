@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
 use burn::prelude::*;
 
+use crate::precision::widen;
 use crate::site::{Site, Sites};
 
 /// A frozen network that announces where it can be adapted.
@@ -76,7 +77,7 @@ impl ModuleVisitor for Find<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some((_, owner)) = self.at.split_last() else { return };
         if D == 2 && owner.join(".") == self.path {
-            let value = param.val().dequantize().detach();
+            let value = widen(param.val().dequantize().detach());
             let dims: [usize; D] = value.dims();
             self.found = Some(value.reshape([dims[0], dims[1]]));
         }

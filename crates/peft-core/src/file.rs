@@ -178,7 +178,8 @@ pub fn dtype_from(dtype: Dtype) -> Option<DType> {
     })
 }
 
-fn dtype_to(dtype: DType) -> Option<Dtype> {
+/// The type of safetensors for one of Burn's; `None` for those that no file of ours has.
+pub fn dtype_to(dtype: DType) -> Option<Dtype> {
     Some(match dtype {
         DType::F64 => Dtype::F64,
         DType::F32 => Dtype::F32,

@@ -1,10 +1,9 @@
 //! What a parameter-efficient method is: a module of trainable parameters that answers at some sites.
 
-use burn::module::{Module, ModuleDisplay, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 
-use crate::error::{Error, Result};
 use crate::file::key;
 use crate::hooks::Hooks;
 use crate::site::Site;
@@ -152,68 +151,6 @@ impl<A: Fold, B: Fold> Fold for (A, B) {
 
     fn fold_vector(&self, at: &Site, leaf: &str, value: Tensor<1>) -> Tensor<1> {
         self.1.fold_vector(at, leaf, self.0.fold_vector(at, leaf, value))
-    }
-}
-
-/// Merges `method` into the weights of `backbone`: the result under [`Identity`](crate::Identity) equals
-/// `backbone` under the method. The backbone given is not changed (cloned modules share weights), so unmerging
-/// is keeping it.
-///
-/// # Errors
-/// [`Error::CannotMerge`] for a method that is none for this; [`Error::Misfit`] with the sites the backbone does not have; [`Error::NotFinite`] if a merged weight is not
-/// a number.
-pub fn merge<M: Module, P: Fold>(backbone: M, method: &P) -> Result<M> {
-    if let Some(reason) = method.refusal() {
-        return Err(Error::CannotMerge { method: method.kind(), reason });
-    }
-    let mut merger = Merger { method, sites: method.sites(), seen: Vec::new(), path: Vec::new(), error: None };
-    let merged = backbone.map(&mut merger);
-    if let Some(error) = merger.error {
-        return Err(error);
-    }
-    let lost: Vec<_> = merger.sites.iter().filter(|s| !merger.seen.contains(s)).map(Site::name).collect();
-    if !lost.is_empty() {
-        return Err(Error::Misfit(format!("it acts on modules the model does not have: {}", lost.join(", "))));
-    }
-    Ok(merged)
-}
-
-struct Merger<'a, P> {
-    method: &'a P,
-    sites: Vec<Site>,
-    seen: Vec<Site>,
-    path: Vec<String>,
-    error: Option<Error>,
-}
-
-impl<P: Fold> ModuleMapper for Merger<'_, P> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((leaf, owner)) = self.path.split_last() else { return param };
-        let owner = owner.join(".");
-        let Some(site) = self.sites.iter().find(|s| s.path() == owner).cloned() else { return param };
-        let dims: [usize; D] = param.lazy_shape().dims();
-        // Merged into a quantised weight, the result is in full precision.
-        let value = || param.val().dequantize();
-        let folded = match D {
-            2 => self.method.fold_matrix(&site, leaf, value().reshape([dims[0], dims[1]])).reshape(dims),
-            1 => self.method.fold_vector(&site, leaf, value().reshape([dims[0]])).reshape(dims),
-            _ => return param,
-        };
-        let folded: Tensor<D> = folded.detach();
-        let bad = folded.clone().sub(folded.clone()).not_equal_scalar(0.0).int().sum().into_scalar::<i64>();
-        if bad != 0 && self.error.is_none() {
-            self.error = Some(Error::NotFinite { site: format!("{}.{leaf}", site.name()), count: bad as usize });
-        }
-        self.seen.push(site);
-        param.map(|old| folded.set_require_grad(old.is_require_grad()))
     }
 }
 

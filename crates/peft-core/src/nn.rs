@@ -7,10 +7,12 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::prelude::*;
-use burn::tensor::Distribution;
+use burn::tensor::{DType, Distribution};
 
+use crate::devices::on_device;
 use crate::hooks::Hooks;
 use crate::op::{EmbeddingOp, LinearOp, NormOp};
+use crate::precision::{narrow, widen};
 use crate::site::Site;
 
 /// Standard deviation of new weights: BERT's and T5's `initializer_range`.
@@ -33,10 +35,20 @@ impl Linear {
         Self { weight: normal([d_in, d_out], device), bias: bias.then(|| constant(d_out, 0.0, device)), site }
     }
 
-    /// `[batch, seq, d_in] -> [batch, seq, d_out]` under `hooks`.
+    /// `[batch, seq, d_in] -> [batch, seq, d_out]` under `hooks`, in the type of the weight.
     pub fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        narrow(self.scores(x, hooks), self.weight.val().dtype())
+    }
+
+    /// The same in f32: for scores that a loss is taken of. A head may be on another device than what it reads.
+    pub fn scores(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         let bias = self.bias.as_ref().map(|b| b.val());
-        hooks.linear(LinearOp::new(&self.site, self.weight.val(), bias), x)
+        hooks.linear(LinearOp::new(&self.site, self.weight.val(), bias), widen(on_device(x, &self.weight.device())))
+    }
+
+    /// The type of its weight.
+    pub fn dtype(&self) -> DType {
+        self.weight.val().dtype()
     }
 }
 
@@ -64,9 +76,14 @@ impl LayerNorm {
         NormOp::layer(&self.site, self.weight.val(), self.bias.as_ref().map(|b| b.val()), self.epsilon)
     }
 
-    /// `[batch, seq, d_model]`, same shape out, under `hooks`.
+    /// `[batch, seq, d_model]`, same shape out, under `hooks`, in the type of the scale.
     pub fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
-        hooks.norm(self.op(), x)
+        narrow(self.wide(x, hooks), self.weight.val().dtype())
+    }
+
+    /// The same in f32.
+    pub(crate) fn wide(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        hooks.norm(self.op(), widen(x))
     }
 }
 
@@ -87,9 +104,11 @@ impl RmsNorm {
         Self { weight: constant(d_model, 1.0, device), epsilon, site }
     }
 
-    /// `[batch, seq, d_model]`, same shape out, under `hooks`.
+    /// `[batch, seq, d_model]`, same shape out, under `hooks`, in the type of the scale.
     pub fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
-        hooks.norm(NormOp::rms(&self.site, self.weight.val(), self.epsilon), x)
+        let weight = self.weight.val();
+        let dtype = weight.dtype();
+        narrow(hooks.norm(NormOp::rms(&self.site, weight, self.epsilon), widen(x)), dtype)
     }
 }
 
@@ -108,9 +127,16 @@ impl Embedding {
         Self { weight: normal([rows, d_model], device), site }
     }
 
-    /// `[batch, seq]` indices to `[batch, seq, d_model]` vectors, under `hooks`.
+    /// Where it stands.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// `[batch, seq]` indices to `[batch, seq, d_model]` vectors, under `hooks`, in the type of the table.
     pub fn forward(&self, ids: Tensor<2, Int>, hooks: &dyn Hooks) -> Tensor<3> {
-        hooks.embedding(EmbeddingOp::new(&self.site, self.weight.val()), ids)
+        let weight = self.weight.val();
+        let dtype = weight.dtype();
+        narrow(hooks.embedding(EmbeddingOp::new(&self.site, weight), ids), dtype)
     }
 }
 

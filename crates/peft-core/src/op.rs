@@ -10,6 +10,7 @@ use burn::tensor::module::{embedding, layer_norm, linear};
 
 use crate::hooks::Hooks;
 use crate::nn::LayerNorm;
+use crate::precision::{narrow, widen, wider};
 use crate::site::Site;
 
 /// A linear layer about to run: `y = xW + b`.
@@ -34,7 +35,7 @@ impl<'a> LinearOp<'a> {
     pub fn run(self, x: Tensor<3>) -> Tensor<3> {
         match self.inner {
             Some(hooks) => hooks.linear(Self { inner: None, ..self }, x),
-            None => linear(x, self.weight, self.bias),
+            None => affine(x, self.weight, self.bias),
         }
     }
 }
@@ -44,7 +45,7 @@ impl LinearOp<'_> {
     /// by running the unit vectors, which costs as much as `d_in` rows.
     pub fn weight_inside(&self) -> Tensor<2> {
         if self.inner.is_none() {
-            return self.weight.clone().dequantize();
+            return widen(self.weight.clone().dequantize());
         }
         let unit = Tensor::<2>::eye(self.weight.dims()[0], &self.weight.device()).unsqueeze::<3>();
         (self.clone().run(unit) - self.at_zero()).squeeze_dim(0)
@@ -53,7 +54,7 @@ impl LinearOp<'_> {
     /// The bias as the hooks inside leave it, `[d_out]`: that of the base where there are none.
     pub fn bias_inside(&self) -> Option<Tensor<1>> {
         match self.inner {
-            None => self.bias.clone(),
+            None => self.bias.clone().map(widen),
             Some(_) => Some(self.at_zero().flatten(0, 2)),
         }
     }
@@ -97,6 +98,16 @@ impl LinearOp<'_> {
     }
 }
 
+/// `xW + b` in the type of the weight, and in that of `x` again: a bias that is trained in another is added there.
+fn affine(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let (dtype, inside) = (x.dtype(), weight.dtype());
+    let bias = bias.map(|bias| bias.cast(dtype));
+    if dtype == inside || matches!(inside, DType::QFloat(_)) {
+        return linear(x, weight, bias);
+    }
+    plus(linear(x.cast(inside), weight, None).cast(dtype), bias.map(Tensor::unsqueeze))
+}
+
 /// What a normalisation does to the hidden state before it scales it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Normalised {
@@ -135,20 +146,23 @@ impl<'a> NormOp<'a> {
     pub fn run(self, x: Tensor<3>) -> Tensor<3> {
         match self.inner {
             Some(hooks) => hooks.norm(Self { inner: None, ..self }, x),
-            None => match self.kind {
-                Normalised::Layer => layer_norm(x, self.weight, self.bias, self.epsilon),
-                Normalised::Rms => rms_norm(x, self.weight, self.bias, self.epsilon),
-            },
+            // In f32 whatever the types: a square overflows half precision.
+            None => {
+                let dtype = x.dtype();
+                let (x, weight, bias) = (widen(x), widen(self.weight), self.bias.map(widen));
+                let y = match self.kind {
+                    Normalised::Layer => layer_norm(x, weight, bias, self.epsilon),
+                    Normalised::Rms => rms_norm(x, weight, bias, self.epsilon),
+                };
+                narrow(y, dtype)
+            }
         }
     }
 }
 
-/// The mean square is taken in f32 whatever the type of `x`: half precision would overflow.
 fn rms_norm(x: Tensor<3>, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Tensor<3> {
-    let dtype = x.dtype();
-    let wide = if dtype == DType::F64 { x } else { x.cast(DType::F32) };
-    let root = (wide.clone().square().mean_dim(2) + epsilon).sqrt();
-    plus((wide / root).cast(dtype) * weight.unsqueeze(), bias.map(Tensor::unsqueeze))
+    let root = (x.clone().square().mean_dim(2) + epsilon).sqrt();
+    plus(x / root * weight.unsqueeze(), bias.map(Tensor::unsqueeze))
 }
 
 impl NormOp<'_> {
@@ -210,7 +224,7 @@ impl<'a> EmbeddingOp<'a> {
     pub fn run(self, ids: Tensor<2, Int>) -> Tensor<3> {
         match self.inner {
             Some(hooks) => hooks.embedding(Self { inner: None, ..self }, ids),
-            None => embedding(self.weight, ids),
+            None => widen(embedding(self.weight, ids)),
         }
     }
 }
@@ -220,7 +234,7 @@ impl EmbeddingOp<'_> {
     /// found by looking up every row.
     pub fn weight_inside(&self) -> Tensor<2> {
         if self.inner.is_none() {
-            return self.weight.clone();
+            return widen(self.weight.clone());
         }
         let rows = self.weight.dims()[0] as i64;
         let every = Tensor::<1, Int>::arange(0..rows, &self.weight.device()).unsqueeze::<2>();
@@ -253,7 +267,7 @@ fn sum(a: Option<Tensor<1>>, b: Option<Tensor<1>>) -> Option<Tensor<1>> {
 
 fn plus<const D: usize>(value: Tensor<D>, more: Option<Tensor<D>>) -> Tensor<D> {
     match more {
-        Some(more) => value + more,
+        Some(more) => widen(value) + more,
         None => value,
     }
 }
@@ -286,16 +300,17 @@ impl<'a> Sublayer<'a> {
 
     /// The normalisation that follows, applied to `x` as the hooks in force have it; `x` itself in a pre-norm model.
     pub fn normalise(&self, x: Tensor<3>) -> Tensor<3> {
-        self.norm.map_or(x.clone(), |norm| norm.forward(x, self.hooks))
+        self.norm.map_or(x.clone(), |norm| norm.wide(x, self.hooks))
     }
 
     /// Runs the hooks on the block's output, then the sum and the normalisation: what a model does here.
     pub fn finish(&self) -> Tensor<3> {
-        let h = self.hooks.sublayer(self, self.output.clone());
-        self.hooks.add_norm(
-            AddNormOp { site: self.site, residual: self.residual, norm: self.norm, hooks: self.hooks, inner: None },
-            h,
-        )
+        let dtype = wider(self.output.dtype(), self.residual.dtype());
+        let (output, residual) = (widen(self.output.clone()), widen(self.residual.clone()));
+        let at = self.with(&output, &residual, self.hooks);
+        let h = self.hooks.sublayer(&at, output.clone());
+        let op = AddNormOp { site: self.site, residual: &residual, norm: self.norm, hooks: self.hooks, inner: None };
+        narrow(self.hooks.add_norm(op, h), dtype)
     }
 
     /// The same place for some of the rows, under their own hooks.
@@ -329,7 +344,7 @@ impl AddNormOp<'_> {
             return hooks.add_norm(Self { inner: None, ..self }, h);
         }
         let sum = h + self.residual.clone();
-        self.norm.map_or(sum.clone(), |norm| norm.forward(sum, self.hooks))
+        self.norm.map_or(sum.clone(), |norm| norm.wide(sum, self.hooks))
     }
 }
 

@@ -14,6 +14,7 @@ use burn::prelude::*;
 use crate::hooks::Hooks;
 use crate::method::Stored;
 use crate::op::{EmbeddingOp, LinearOp, NormOp};
+use crate::precision::widen;
 use crate::site::{Site, SiteKind, Sites};
 
 /// Replacements for some of a backbone's parameters.
@@ -131,7 +132,7 @@ impl<F: Fn(&Site, &str) -> bool> ModuleVisitor for Copier<'_, F> {
         }
         let slots = self.index.entry(entry.site.clone()).or_default();
         slots.kind = Some(entry.kind);
-        let value = param.val().dequantize().detach();
+        let value = widen(param.val().dequantize().detach());
         let dims: [usize; D] = value.dims();
         match (D, leaf.as_str()) {
             (2, _) => {

@@ -21,6 +21,7 @@ pub type Naming = fn(&str) -> String;
 pub struct Scope {
     path: String,
     head: bool,
+    wide: bool,
     tree: Rc<Tree>,
 }
 
@@ -34,7 +35,7 @@ impl Scope {
     /// The root of a new model on `device`.
     pub fn root(device: &Device, naming: Naming) -> Self {
         let tree = Tree { device: device.clone(), naming, sites: RefCell::default() };
-        Self { path: String::new(), head: false, tree: Rc::new(tree) }
+        Self { path: String::new(), head: false, wide: false, tree: Rc::new(tree) }
     }
 
     /// The child called `name`: the name of the field that will hold the module, or its index.
@@ -48,6 +49,11 @@ impl Scope {
         Self { head: true, ..self.clone() }
     }
 
+    /// The same position, with the parameters below it kept in f32 where the model is in half precision.
+    pub fn wide(&self) -> Self {
+        Self { wide: true, ..self.clone() }
+    }
+
     /// Where the model's parameters live.
     pub fn device(&self) -> &Device {
         &self.tree.device
@@ -55,8 +61,18 @@ impl Scope {
 
     /// Registers a site of this kind at this position.
     pub fn site(&self, kind: SiteKind) -> Site {
+        self.register(kind, None)
+    }
+
+    /// Registers a site of this kind at this position that has no parameter of its own and runs on that of `owner`.
+    pub fn tied(&self, kind: SiteKind, owner: &Site) -> Site {
+        self.register(kind, Some(owner.clone()))
+    }
+
+    fn register(&self, kind: SiteKind, tied: Option<Site>) -> Site {
         let site = Site::new(self.path.clone(), (self.tree.naming)(&self.path));
-        self.tree.sites.borrow_mut().push(SiteEntry { site: site.clone(), kind, head: self.head });
+        let entry = SiteEntry { site: site.clone(), kind, head: self.head, wide: self.wide, tied };
+        self.tree.sites.borrow_mut().push(entry);
         site
     }
 

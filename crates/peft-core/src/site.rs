@@ -161,6 +161,11 @@ pub struct SiteEntry {
     pub kind: SiteKind,
     /// Whether it belongs to the task head, which `all-linear` leaves out.
     pub head: bool,
+    /// Whether its parameters stay in f32 where the model is in half precision.
+    pub wide: bool,
+    /// The module whose parameter it runs on, where it has none of its own: the words' table, for a head that is tied to
+    /// them.
+    pub tied: Option<Site>,
 }
 
 /// Every site of a backbone, in the order of its construction.

@@ -291,6 +291,8 @@ mod tests {
             site: Site::new(name, name),
             kind: SiteKind::Linear { d_in: 4, d_out: 4, bias: true },
             head,
+            wide: false,
+            tied: None,
         };
         let mut all = Vec::new();
         for layer in 0..2 {

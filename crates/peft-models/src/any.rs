@@ -8,8 +8,7 @@ use burn::prelude::*;
 use crate::bert::{AnyBert, BertHead};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::load::Loaded;
-use crate::placement::DeviceMap;
+use crate::load::{Loaded, Skeleton};
 use crate::t5::T5ForConditionalGeneration;
 
 /// Makes an enum of models a model: to Burn it is the one in it. There is no path segment for the variant, so that sites,
@@ -131,9 +130,10 @@ impl Head {
         }
     }
 
-    /// The reference's name of its module, as `modules_to_save` takes it; `None` where nothing is new.
+    /// The reference's name of the module that a task brings along, as `modules_to_save` takes it; `None` where the
+    /// checkpoint has what it takes.
     pub fn module(self) -> Option<&'static str> {
-        self.of_bert().map(BertHead::module)
+        self.of_bert().filter(|head| *head != BertHead::MaskedLm).map(BertHead::module)
     }
 
     fn of_bert(self) -> Option<BertHead> {
@@ -173,21 +173,23 @@ impl AnyModel {
         })
     }
 
-    /// Loads the checkpoint in `folder` onto `devices`, in f32, as the `from_folder` of the model does.
+    /// Loads the checkpoint in `folder` onto `device`, in f32, as the `from_folder` of the model does.
     ///
     /// # Errors
     /// As the model's own, and [`Error::Config`] for a head that the architecture does not have.
-    pub fn from_folder(
-        folder: &Path,
-        head: Head,
-        outputs: Option<usize>,
-        devices: impl Into<DeviceMap>,
-    ) -> Result<Loaded<Self>> {
-        let devices = devices.into();
+    pub fn from_folder(folder: &Path, head: Head, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, head, outputs, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// As [`from_folder`](Self::from_folder), but for what the file holds of tensors.
+    pub fn open(folder: &Path, head: Head, outputs: Option<usize>, device: &Device) -> Result<Skeleton<Self>> {
         let config = ModelConfig::from_folder(folder)?;
         Ok(match (&config, head.of_bert()) {
-            (ModelConfig::Bert(_), Some(head)) => AnyBert::from_folder(folder, head, outputs, devices)?.map(Self::from),
-            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::from_folder(folder, devices)?.map(Self::from),
+            (ModelConfig::Bert(_), Some(head)) => AnyBert::open(folder, head, outputs, device)?.map(Self::from),
+            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::open(folder, device)?.map(Self::from),
             _ => return Err(unfit(&config, head)),
         })
     }

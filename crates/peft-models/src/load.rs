@@ -7,6 +7,7 @@
 
 mod misfit;
 mod plan;
+mod skeleton;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use plan::{Plan, Source};
 
 pub use misfit::{Misfit, Missing, Reshaped};
+pub use skeleton::Skeleton;
 
 /// What a model allows of the checkpoints it is loaded from.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +95,24 @@ pub fn load<M: Module>(
     match fill.error {
         Some(error) => Err(error),
         None => Ok(Loaded { module, fresh, ignored }),
+    }
+}
+
+/// How many outputs the head whose matrix is `key` has, and whether they are the checkpoint's own: the `outputs` asked for,
+/// or as many as the checkpoint's, if that head is `own` and not one of another task under the same name.
+pub(crate) fn outputs_of(
+    checkpoint: &Checkpoint,
+    key: &str,
+    own: bool,
+    outputs: Option<usize>,
+) -> Result<(usize, bool)> {
+    let stored = checkpoint.shape(key).and_then(|shape| shape.first().copied()).filter(|_| own);
+    match outputs.or(stored) {
+        Some(outputs) => Ok((outputs, stored == Some(outputs))),
+        None => Err(Error::file(
+            checkpoint.path(),
+            "has no classification head; train one, or give the adapter that brings it",
+        )),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What attention may not look at.
 
 use burn::prelude::*;
+use burn::tensor::activation::softmax;
+use peft_core::precision::{narrow, widen};
 use peft_core::{BatchRows, Spans};
 
 /// The mask of a batch, made once per forward pass and extended where a layer has a prefix.
@@ -38,9 +40,16 @@ impl AttentionMask {
         &self.rows
     }
 
+    /// Attention's weights: the softmax of `scores`, `[batch, heads, seq, prefix + seq]`, over what may be looked at, in
+    /// their type. It is taken in f32; a score that half precision could not hold counts as the largest it can.
+    pub(crate) fn weights(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
+        let dtype = scores.dtype();
+        narrow(softmax(self.apply(in_range(scores), prefix), 3), dtype)
+    }
+
     /// Sets what may not be looked at to the lowest finite value, as the reference does: a row that sees
     /// nothing then gets equal weights instead of NaN. `scores`: `[batch, heads, seq, prefix + seq]`.
-    pub(crate) fn apply(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
+    fn apply(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
         fill(scores, self.hidden(prefix))
     }
 
@@ -77,6 +86,18 @@ impl AttentionMask {
         let shape = [rows, 1, text, width];
         hidden.expand(shape).bool_or(behind.unsqueeze::<4>().expand(shape))
     }
+}
+
+/// The softmax of `scores` over the last dimension, in their type: it is taken in f32.
+pub(crate) fn weights(scores: Tensor<4>) -> Tensor<4> {
+    let dtype = scores.dtype();
+    narrow(softmax(in_range(scores), 3), dtype)
+}
+
+/// `scores` in f32, those that their type could not hold as the largest it can.
+fn in_range(scores: Tensor<4>) -> Tensor<4> {
+    let dtype = scores.dtype();
+    widen(narrow(scores, dtype))
 }
 
 /// `scores` with the lowest finite value where `hidden` is true.

@@ -148,12 +148,6 @@ impl From<&Device> for DeviceMap {
     }
 }
 
-impl From<&DeviceMap> for DeviceMap {
-    fn from(map: &DeviceMap) -> Self {
-        map.clone()
-    }
-}
-
 struct Placer<'a> {
     map: &'a DeviceMap,
     path: Vec<String>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
+use peft_data::corpus::Documents;
 use peft_trainer::{Keep, OptimizerKind};
 use serde::Deserialize;
 
@@ -13,7 +14,11 @@ use crate::task::{LabelAs, Task};
 pub(crate) type Pattern<V> = BTreeMap<String, V>;
 
 pub(super) fn task(given: &str) -> Result<Task, String> {
-    word(given, "single, multi, regression, token, qa, text or choice")
+    word(given, "single, multi, regression, token, qa, text, choice, mlm or spans")
+}
+
+pub(super) fn documents(given: &str) -> Result<Documents, String> {
+    word(given, "lines, paragraphs or files")
 }
 
 pub(super) fn label_as(given: &str) -> Result<LabelAs, String> {

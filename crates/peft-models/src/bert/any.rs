@@ -9,8 +9,7 @@ use super::heads::{BertForQuestionAnswering, BertForSequenceClassification, Bert
 use super::masked_lm::BertForMaskedLm;
 use crate::any::any_of;
 use crate::error::Result;
-use crate::load::Loaded;
-use crate::placement::DeviceMap;
+use crate::load::{Loaded, Skeleton};
 
 /// What stands on the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,22 +89,24 @@ impl AnyBert {
         }
     }
 
-    /// Loads the checkpoint in `folder` onto `devices`, in f32, as the `from_folder` of the model does.
+    /// Loads the checkpoint in `folder` onto `device`, in f32, as the `from_folder` of the model does.
     ///
     /// # Errors
     /// As the model's own.
-    pub fn from_folder(
-        folder: &Path,
-        head: BertHead,
-        outputs: Option<usize>,
-        devices: impl Into<DeviceMap>,
-    ) -> Result<Loaded<Self>> {
-        let devices = devices.into();
+    pub fn from_folder(folder: &Path, head: BertHead, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, head, outputs, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// As the model's own.
+    pub fn open(folder: &Path, head: BertHead, outputs: Option<usize>, device: &Device) -> Result<Skeleton<Self>> {
         Ok(match head {
-            BertHead::Sequence => BertForSequenceClassification::from_folder(folder, outputs, devices)?.map(Self::from),
-            BertHead::Token => BertForTokenClassification::from_folder(folder, outputs, devices)?.map(Self::from),
-            BertHead::QuestionAnswering => BertForQuestionAnswering::from_folder(folder, devices)?.map(Self::from),
-            BertHead::MaskedLm => BertForMaskedLm::from_folder(folder, devices)?.map(Self::from),
+            BertHead::Sequence => BertForSequenceClassification::open(folder, outputs, device)?.map(Self::from),
+            BertHead::Token => BertForTokenClassification::open(folder, outputs, device)?.map(Self::from),
+            BertHead::QuestionAnswering => BertForQuestionAnswering::open(folder, device)?.map(Self::from),
+            BertHead::MaskedLm => BertForMaskedLm::open(folder, device)?.map(Self::from),
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
 use peft_core::nn::{LayerNorm, Linear};
+use peft_core::precision::narrow;
 use peft_core::{Attends, Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
 
 use super::config::BertConfig;
@@ -66,12 +66,12 @@ impl BertSelfAttention {
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
             let prefix = prefix.on_device(&k.device());
-            k = Tensor::cat(vec![prefix.key, k], 2);
-            v = Tensor::cat(vec![prefix.value, v], 2);
+            k = Tensor::cat(vec![narrow(prefix.key, k.dtype()), k], 2);
+            v = Tensor::cat(vec![narrow(prefix.value, v.dtype()), v], 2);
         }
         // The scale goes into the query: seq × d_head numbers instead of seq × seq.
         let scores = (q / (d_head as f64).sqrt()).matmul(k.transpose());
-        let weights = softmax(mask.apply(scores, &spans), 3);
+        let weights = mask.weights(scores, &spans);
         let context = self.dropout.forward(weights).matmul(v);
         context.swap_dims(1, 2).reshape([batch, seq, hidden])
     }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, LayerNorm};
+use peft_core::precision::narrow;
 use peft_core::{Dropout, Hooks, Scope, Site, SiteKind, Spans};
 
 use super::config::BertConfig;
@@ -56,7 +57,7 @@ impl BertEmbeddings {
         if let Some(prompt) = hooks.prompt(&self.input, &rows) {
             let width = prompt.spans.width();
             pooled = (0..count).map(|row| prompt.pooled_at(row)).collect();
-            hidden = Tensor::cat(vec![prompt.embeddings, hidden], 1);
+            hidden = Tensor::cat(vec![narrow(prompt.embeddings, hidden.dtype()), hidden], 1);
             mask = Tensor::cat(vec![prompt.spans.mask(count, &device), mask], 1);
             types = Tensor::cat(vec![Tensor::zeros([count, width], &device), types], 1);
             spans = prompt.spans;

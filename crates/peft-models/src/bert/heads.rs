@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Backbone, Dropout, Hooks, Scope, Sites, on_device};
+use peft_core::{Backbone, Dropout, Hooks, Scope, Sites};
 
 use super::config::BertConfig;
 use super::model::BertModel;
@@ -36,9 +36,8 @@ impl BertForSequenceClassification {
     /// Scores `[batch, labels]` under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2> {
         let output = self.bert.forward(batch, hooks);
-        let pooled = on_device(self.bert.pool(output, hooks), &self.classifier.weight.device());
-        let pooled = self.dropout.forward(pooled);
-        self.classifier.forward(pooled, hooks).squeeze_dim(1)
+        let pooled = self.dropout.forward(self.bert.pool(output, hooks));
+        self.classifier.scores(pooled, hooks).squeeze_dim(1)
     }
 }
 
@@ -79,8 +78,8 @@ impl BertForTokenClassification {
 
     /// Scores `[batch, text, labels]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let hidden = on_device(self.bert.forward(batch, hooks).text(), &self.classifier.weight.device());
-        self.classifier.forward(self.dropout.forward(hidden), hooks)
+        let hidden = self.bert.forward(batch, hooks).text();
+        self.classifier.scores(self.dropout.forward(hidden), hooks)
     }
 }
 
@@ -121,8 +120,7 @@ impl BertForQuestionAnswering {
 
     /// Scores `[batch, text, 2]` for the text's positions, under `hooks`: of an answer's beginning there, and of its end.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let hidden = on_device(self.bert.forward(batch, hooks).text(), &self.qa_outputs.weight.device());
-        self.qa_outputs.forward(hidden, hooks)
+        self.qa_outputs.scores(self.bert.forward(batch, hooks).text(), hooks)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use peft_core::Backbone;
+use burn::prelude::*;
 
 use super::any::BertHead;
 use super::config::BertConfig;
@@ -11,8 +11,7 @@ use super::masked_lm::BertForMaskedLm;
 use super::names::{PREFIX, to_reference};
 use crate::checkpoint::{Checkpoint, read_json};
 use crate::error::{Error, Result};
-use crate::load::{Loaded, Rules, load};
-use crate::placement::DeviceMap;
+use crate::load::{Loaded, Rules, Skeleton, outputs_of};
 
 const CLASSIFIER: &str = "classifier.weight";
 const ANSWERER: &str = "qa_outputs.weight";
@@ -100,62 +99,90 @@ impl BertConfig {
 }
 
 impl BertForSequenceClassification {
-    /// Loads the checkpoint in `folder` onto `devices`, in f32.
+    /// Loads the checkpoint in `folder` onto `device`, in f32.
     ///
     /// With `outputs`, the head is the checkpoint's if it has as many, else a new one; without, the checkpoint's.
     /// [`Loaded::fresh`] names what is new: it must be trained.
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
-    pub fn from_folder(folder: &Path, outputs: Option<usize>, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, outputs, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// As [`from_folder`](Self::from_folder), but for what the file holds of tensors.
+    pub fn open(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Skeleton<Self>> {
         let (config, checkpoint) = open(folder)?;
-        let (outputs, own) = classifier(&config, &checkpoint, BertHead::Sequence, outputs)?;
+        let (outputs, own) = outputs_of(&checkpoint, CLASSIFIER, is_own(&config, BertHead::Sequence), outputs)?;
         let rules = if own { CLASSIFICATION } else { NEW_HEAD };
-        let devices = devices.into();
-        fill(devices.place(Self::new(&config, outputs, devices.first())), &checkpoint, &rules)
+        Ok(Skeleton::new(Self::new(&config, outputs, device), to_reference, checkpoint, rules))
     }
 }
 
 impl BertForTokenClassification {
-    /// Loads the checkpoint in `folder` onto `devices`, in f32. The head is found, or made, as
+    /// Loads the checkpoint in `folder` onto `device`, in f32. The head is found, or made, as
     /// [`BertForSequenceClassification::from_folder`] does.
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file, and without `outputs` for a checkpoint without a head.
-    pub fn from_folder(folder: &Path, outputs: Option<usize>, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, outputs, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// As [`from_folder`](Self::from_folder), but for what the file holds of tensors.
+    pub fn open(folder: &Path, outputs: Option<usize>, device: &Device) -> Result<Skeleton<Self>> {
         let (config, checkpoint) = open(folder)?;
-        let (outputs, own) = classifier(&config, &checkpoint, BertHead::Token, outputs)?;
+        let (outputs, own) = outputs_of(&checkpoint, CLASSIFIER, is_own(&config, BertHead::Token), outputs)?;
         let rules = if own { TOKENS } else { TOKENS_NEW_HEAD };
-        let devices = devices.into();
-        fill(devices.place(Self::new(&config, outputs, devices.first())), &checkpoint, &rules)
+        Ok(Skeleton::new(Self::new(&config, outputs, device), to_reference, checkpoint, rules))
     }
 }
 
 impl BertForQuestionAnswering {
-    /// Loads the checkpoint in `folder` onto `devices`, in f32. A head that is not there is new, and named in
+    /// Loads the checkpoint in `folder` onto `device`, in f32. A head that is not there is new, and named in
     /// [`Loaded::fresh`].
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file.
-    pub fn from_folder(folder: &Path, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// [`Error`] for a missing or damaged file.
+    pub fn open(folder: &Path, device: &Device) -> Result<Skeleton<Self>> {
         let (config, checkpoint) = open(folder)?;
         let own = checkpoint.shape(ANSWERER).is_none_or(|shape| shape.first() == Some(&Self::OUTPUTS));
         let rules = if own { ANSWERS } else { ANSWERS_NEW_HEAD };
-        let devices = devices.into();
-        fill(devices.place(Self::new(&config, devices.first())), &checkpoint, &rules)
+        Ok(Skeleton::new(Self::new(&config, device), to_reference, checkpoint, rules))
     }
 }
 
 impl BertForMaskedLm {
-    /// Loads the checkpoint in `folder` onto `devices`, in f32. A decoder that is not in the file is tied to the
+    /// Loads the checkpoint in `folder` onto `device`, in f32. A decoder that is not in the file is tied to the
     /// word embeddings; a transform that is not there is new, and named in [`Loaded::fresh`].
     ///
     /// # Errors
     /// [`Error`] for a missing, damaged or misfitting file.
-    pub fn from_folder(folder: &Path, devices: impl Into<DeviceMap>) -> Result<Loaded<Self>> {
+    pub fn from_folder(folder: &Path, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// [`Error`] for a missing or damaged file.
+    pub fn open(folder: &Path, device: &Device) -> Result<Skeleton<Self>> {
         let (config, checkpoint) = open(folder)?;
-        let devices = devices.into();
-        fill(devices.place(Self::new(&config, devices.first())), &checkpoint, &MASKED_LM)
+        Ok(Skeleton::new(Self::new(&config, device), to_reference, checkpoint, MASKED_LM))
     }
 }
 
@@ -163,26 +190,7 @@ fn open(folder: &Path) -> Result<(BertConfig, Checkpoint)> {
     Ok((BertConfig::from_folder(folder)?, Checkpoint::open(folder)?))
 }
 
-fn fill<M: Backbone>(model: M, checkpoint: &Checkpoint, rules: &Rules) -> Result<Loaded<M>> {
-    let sites = model.sites().clone();
-    load(model, &sites, to_reference, checkpoint, rules)
-}
-
-/// How many outputs the classifier of a model with this head has, and whether they are the checkpoint's own. Two tasks
-/// call their head `classifier`: that of the other one is not its own.
-fn classifier(
-    config: &BertConfig,
-    checkpoint: &Checkpoint,
-    head: BertHead,
-    outputs: Option<usize>,
-) -> Result<(usize, bool)> {
-    let own = BertHead::of(config).is_none_or(|named| named == head);
-    let stored = checkpoint.shape(CLASSIFIER).and_then(|shape| shape.first().copied()).filter(|_| own);
-    match outputs.or(stored) {
-        Some(outputs) => Ok((outputs, stored == Some(outputs))),
-        None => Err(Error::file(
-            checkpoint.path(),
-            "has no classification head; train one, or give the adapter that brings it",
-        )),
-    }
+/// Two tasks call their head `classifier`: that of the other one is not its own.
+fn is_own(config: &BertConfig, head: BertHead) -> bool {
+    BertHead::of(config).is_none_or(|named| named == head)
 }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Backbone, Hooks, Scope, Sites, on_device};
+use peft_core::{Backbone, Hooks, Scope, Sites};
 
 use super::config::BertConfig;
 use super::model::BertModel;
@@ -62,9 +62,9 @@ impl BertForMaskedLm {
     /// Scores `[batch, seq, vocabulary]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         let Predictions { transform, decoder } = &self.cls.predictions;
-        let hidden = on_device(self.bert.forward(batch, hooks).text(), &transform.dense.weight.device());
+        let hidden = self.bert.forward(batch, hooks).text();
         let h = transform.activation.forward(transform.dense.forward(hidden, hooks));
-        decoder.forward(transform.layer_norm.forward(h, hooks), hooks)
+        decoder.scores(transform.layer_norm.forward(h, hooks), hooks)
     }
 }
 

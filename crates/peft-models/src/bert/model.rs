@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Hooks, Scope, Spans, on_device};
+use peft_core::{Hooks, Scope, Spans};
 
 use super::config::BertConfig;
 use super::embeddings::BertEmbeddings;
@@ -71,7 +71,7 @@ impl BertModel {
     /// If the model was built without a pooler.
     pub fn pool(&self, output: BertOutput, hooks: &dyn Hooks) -> Tensor<3> {
         let pooler = self.pooler.as_ref().expect("the model was built with a pooler");
-        pooler.dense.forward(on_device(first(output), &pooler.dense.weight.device()), hooks).tanh()
+        pooler.dense.forward(first(output), hooks).tanh()
     }
 }
 

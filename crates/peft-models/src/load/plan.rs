@@ -10,6 +10,7 @@ use super::Rules;
 use super::misfit::{Misfit, Missing, Reshaped};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::save::Named;
 
 /// Where a parameter's values come from.
 #[derive(Debug)]
@@ -93,11 +94,8 @@ impl Matcher<'_> {
     fn source(&mut self, shape: &[usize]) -> Option<Source> {
         let (leaf, owner) = self.path.split_last()?;
         let owner = owner.join(".");
-        let entry = self.sites.by_path(&owner);
-        let module = entry.map_or_else(|| (self.naming)(&owner), |entry| entry.site.name().to_string());
-        let name = if module.is_empty() { leaf.clone() } else { format!("{module}.{leaf}") };
+        let Named { name, entry, turned: transpose } = Named::new(&owner, leaf, shape.len(), self.sites, self.naming);
         let kind = entry.map(|entry| entry.kind);
-        let transpose = matches!(kind, Some(SiteKind::Linear { .. })) && shape.len() == 2;
         let mut expected = shape.to_vec();
         if transpose {
             expected.reverse();

@@ -3,8 +3,8 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
 use peft_core::nn::{Embedding, Linear, RmsNorm};
+use peft_core::precision::narrow;
 use peft_core::{Attends, Block, Dropout, Hooks, KeyValue, Scope, Site, SiteKind, Sublayer};
 
 use super::bias::RelativeBias;
@@ -122,8 +122,8 @@ impl Attention {
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
             let prefix = prefix.on_device(&k.device());
-            k = Tensor::cat(vec![prefix.key, k], 2);
-            v = Tensor::cat(vec![prefix.value, v], 2);
+            k = Tensor::cat(vec![narrow(prefix.key, k.dtype()), k], 2);
+            v = Tensor::cat(vec![narrow(prefix.value, v.dtype()), v], 2);
         }
         if let Some(keep) = keep {
             let hidden = (memory.is_some() || k.dims()[2] > 1).then(|| mask.of_last(&spans));
@@ -134,7 +134,7 @@ impl Attention {
             Some(bias) => bias.add(scores, &spans),
             None => scores,
         };
-        let weights = self.dropout.forward(softmax(mask.apply(scores, &spans), 3));
+        let weights = self.dropout.forward(mask.weights(scores, &spans));
         self.out(weights.matmul(v), hooks)
     }
 

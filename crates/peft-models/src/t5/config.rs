@@ -46,7 +46,7 @@ pub struct T5Config {
     /// Whether the scores are made with the word embeddings.
     #[serde(default = "yes")]
     pub tie_word_embeddings: bool,
-    /// Whether the decoder's output is scaled by 1/√H before that. `None`: where the embeddings are tied.
+    /// Whether the decoder's output is scaled by 1/√H before that. `None`: where the embeddings are tied, and never in mT5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_decoder_outputs: Option<bool>,
     /// The padding token.
@@ -58,6 +58,9 @@ pub struct T5Config {
     /// The token a text ends with.
     #[serde(default)]
     pub eos_token_id: Option<u32>,
+    /// Dropout before and in the heads of classifiers, in training.
+    #[serde(default)]
+    pub classifier_dropout: f64,
     /// Classes the checkpoint names, e.g. `T5ForConditionalGeneration`.
     #[serde(default)]
     pub architectures: Option<Vec<String>>,
@@ -88,8 +91,10 @@ impl T5Config {
             let reason = format!("{distance} is not beyond half of the {buckets} classes; use 128 or the checkpoint's");
             return refuse("relative_attention_max_distance", reason);
         }
-        if !(0.0..1.0).contains(&self.dropout_rate) {
-            return refuse("dropout_rate", format!("{} is no probability in [0, 1)", self.dropout_rate));
+        for (field, p) in [("dropout_rate", self.dropout_rate), ("classifier_dropout", self.classifier_dropout)] {
+            if !(0.0..1.0).contains(&p) {
+                return refuse(field, format!("{p} is no probability in [0, 1)"));
+            }
         }
         self.feed_forward().map(|_| ())
     }
@@ -127,13 +132,18 @@ impl T5Config {
 
     /// What the decoder's output is multiplied with before the scores are made.
     pub fn output_scale(&self) -> Option<f64> {
-        let scaled = self.scale_decoder_outputs.unwrap_or(self.tie_word_embeddings);
+        let scaled = self.scale_decoder_outputs.unwrap_or(self.tie_word_embeddings && self.model_type != "mt5");
         scaled.then(|| (self.d_model as f64).powf(-0.5))
     }
 
     /// The padding token.
     pub fn pad(&self) -> i64 {
         self.pad_token_id.unwrap_or(0).into()
+    }
+
+    /// The token a text ends with: 1 if the configuration names none, as in the reference.
+    pub fn eos(&self) -> i64 {
+        self.eos_token_id.unwrap_or(1).into()
     }
 
     /// The token a decoder begins with.

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Linear, RmsNorm};
+use peft_core::precision::widen;
 use peft_core::{Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
 
 use super::config::T5Config;
@@ -38,7 +39,8 @@ impl FeedForwardBlock {
             wi: linear("wi", !gated),
             wi_0: linear("wi_0", gated),
             wi_1: linear("wi_1", gated),
-            wo: at.linear("wo", d_ff, h, false),
+            // Of a trained model, what goes in overflows f16 (transformers' `_keep_in_fp32_modules`).
+            wo: at.wide().linear("wo", d_ff, h, false),
             dropout: Dropout::new(config.dropout_rate),
             activation,
         };
@@ -60,7 +62,8 @@ impl FeedForwardBlock {
 
 impl Inner {
     fn forward(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
-        let run = |layer: &Option<Linear>| layer.as_ref().map(|layer| layer.forward(x.clone(), hooks));
+        // In f32 from here on, and so are the hidden states that this is added to.
+        let run = |layer: &Option<Linear>| layer.as_ref().map(|layer| widen(layer.forward(x.clone(), hooks)));
         let active = run(&self.wi).or_else(|| run(&self.wi_0)).expect("one of the two is there");
         let active = self.activation.forward(active);
         let hidden = match run(&self.wi_1) {

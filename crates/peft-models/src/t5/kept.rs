@@ -1,11 +1,10 @@
 //! Keys and values that a decoder keeps of the text it is making, so that a token costs one position.
 
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
 use peft_core::{KeyValue, Spans};
 
 use super::bias::RelativeBias;
-use crate::mask::fill;
+use crate::mask::{fill, weights};
 
 /// Room for the first tokens; when it is full it doubles.
 const ROOM: usize = 16;
@@ -66,7 +65,7 @@ impl Kept {
         if let Some(bias) = bias {
             scores = bias.add(scores, &self.prefix);
         }
-        let weights = softmax(scores, 3);
+        let weights = weights(scores);
         let Some(own) = &self.own else { return weights.matmul(self.shared.value.clone()) };
         let context = weights.clone().narrow(3, 0, shared).matmul(self.shared.value.clone());
         let weights = weights.narrow(3, shared, own.len).reshape([rows * heads * beams, 1, own.len]);

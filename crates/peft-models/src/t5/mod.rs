@@ -9,12 +9,16 @@ mod bias;
 mod config;
 mod decode;
 mod feed_forward;
+mod heads;
 mod kept;
 mod load;
 mod model;
 pub mod names;
+mod sequence;
 mod stack;
 
 pub use config::T5Config;
 pub use decode::Decoding;
+pub use heads::{T5EncoderForSequenceClassification, T5ForTokenClassification, T5Head};
 pub use model::{Encoded, T5ForConditionalGeneration};
+pub use sequence::T5ForSequenceClassification;

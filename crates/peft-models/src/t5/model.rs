@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
+use peft_core::precision::widen;
 use peft_core::{Attends, Backbone, BatchRows, Hooks, LinearOp, Scope, Site, SiteKind, Sites, on_device};
 
 use super::config::T5Config;
@@ -64,7 +65,11 @@ impl T5ForConditionalGeneration {
         let encoder = T5Stack::new(config, part, Attends::Encoder, &scope.pp("encoder"));
         let decoder = T5Stack::new(config, part, Attends::Decoder, &scope.pp("decoder"));
         let head = scope.head().pp("lm_head");
-        let site = head.site(SiteKind::Linear { d_in: h, d_out: config.vocab_size, bias: false });
+        let kind = SiteKind::Linear { d_in: h, d_out: config.vocab_size, bias: false };
+        let site = match config.tie_word_embeddings {
+            true => head.tied(kind, shared.site()),
+            false => head.site(kind),
+        };
         let lm_head =
             (!config.tie_word_embeddings).then(|| Linear::new(site.clone(), h, config.vocab_size, false, device));
         let output = Output { site, scale: config.output_scale(), start: config.decoder_start(), pad: config.pad() };
@@ -117,12 +122,13 @@ impl T5ForConditionalGeneration {
     pub(super) fn scores_of(&self, hidden: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         let matrix = self.lm_head.as_ref().map_or(&self.shared.weight, |head| &head.weight);
         let hidden = on_device(hidden, &matrix.device());
+        let hidden = widen(hidden);
         let hidden = match self.output.scale {
             Some(scale) => hidden * scale,
             None => hidden,
         };
         match &self.lm_head {
-            Some(head) => head.forward(hidden, hooks),
+            Some(head) => head.scores(hidden, hooks),
             None => hooks.linear(LinearOp::new(&self.output.site, self.shared.weight.val().transpose(), None), hidden),
         }
     }

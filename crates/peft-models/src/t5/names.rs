@@ -16,7 +16,7 @@ const BLOCKS: [(&str, &str, &str, &str); 5] = [
 /// The field of a block that is not its normalisation.
 const INNER: &str = "inner";
 
-/// What AdapterHub's checkpoints put before the names.
+/// What the names in models with a head begin with, and all in AdapterHub's checkpoints.
 pub const PREFIX: &str = "transformer.";
 
 /// The names behind AdapterHub's roles.
@@ -37,6 +37,23 @@ pub const ROLES: Roles = Roles {
 /// The reference's name of the module at `path`: `encoder.block.0.attention.inner.q` is
 /// `encoder.block.0.layer.0.SelfAttention.q` there.
 pub fn to_reference(path: &str) -> String {
+    below_prefix(path, named)
+}
+
+/// The module path of the reference's `name`: the inverse of [`to_reference`].
+pub fn from_reference(name: &str) -> String {
+    below_prefix(name, pathed)
+}
+
+/// `of` what stands behind the name of the base in a model with a head: `transformer.encoder` is the `encoder` of one.
+fn below_prefix(whole: &str, of: fn(&str) -> String) -> String {
+    match whole.strip_prefix(PREFIX) {
+        Some(rest) => format!("{PREFIX}{}", of(rest)),
+        None => of(whole),
+    }
+}
+
+fn named(path: &str) -> String {
     let parts: Vec<&str> = path.split('.').collect();
     let [stack, "block", layer, block, rest @ ..] = &parts[..] else { return path.to_string() };
     let Some((_, _, place, inner)) = BLOCKS.iter().find(|(of, field, ..)| of == stack && field == block) else {
@@ -46,8 +63,7 @@ pub fn to_reference(path: &str) -> String {
     [stack, "block", layer, "layer", place].into_iter().chain(rest.copied()).collect::<Vec<_>>().join(".")
 }
 
-/// The module path of the reference's `name`: the inverse of [`to_reference`].
-pub fn from_reference(name: &str) -> String {
+fn pathed(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let [stack, "block", layer, "layer", at, rest @ ..] = &parts[..] else { return name.to_string() };
     let Some((_, field, _, inner)) = BLOCKS.iter().find(|(of, _, place, _)| of == stack && place == at) else {
@@ -66,6 +82,9 @@ mod tests {
         for (path, name) in [
             ("shared", "shared"),
             ("encoder.final_layer_norm", "encoder.final_layer_norm"),
+            ("transformer.shared", "transformer.shared"),
+            ("transformer.encoder.block.1.attention.inner.q", "transformer.encoder.block.1.layer.0.SelfAttention.q"),
+            ("classification_head.out_proj", "classification_head.out_proj"),
             ("encoder.block.3.attention", "encoder.block.3.layer.0"),
             ("encoder.block.3.attention.layer_norm", "encoder.block.3.layer.0.layer_norm"),
             ("encoder.block.3.feed_forward.inner.wo", "encoder.block.3.layer.1.DenseReluDense.wo"),

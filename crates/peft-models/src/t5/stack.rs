@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::RmsNorm;
+use peft_core::precision::narrow;
 use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, Spans, on_device};
 
 use super::attention::{AttentionBlock, Reads};
@@ -112,7 +113,7 @@ impl T5Stack {
         let [count, text, _] = embedded.dims();
         let (mut hidden, mut mask, mut spans) = (embedded, mask, Spans::none());
         if let Some(prompt) = hooks.prompt(&self.input, rows) {
-            hidden = Tensor::cat(vec![prompt.embeddings, hidden], 1);
+            hidden = Tensor::cat(vec![narrow(prompt.embeddings, hidden.dtype()), hidden], 1);
             mask = Tensor::cat(vec![prompt.spans.mask(count, &mask.device()), mask], 1);
             spans = prompt.spans;
         }
