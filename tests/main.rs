@@ -10,6 +10,8 @@ mod generation;
 mod large_models;
 mod laws;
 mod lora_variants;
+#[cfg(feature = "ndarray")]
+mod placement;
 mod precision;
 mod rows;
 mod seam;

@@ -14,6 +14,7 @@ mod determinism;
 mod hub;
 mod interop;
 mod kill;
+mod max_memory;
 mod merge;
 mod methods;
 mod output_folder;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::file::key;
-use peft_core::{AddNormOp, Backbone, Block, Error, Hooks, Method, Result, Site, SiteKind, Stored, Sublayer};
+use peft_core::{
+    AddNormOp, Backbone, Block, Error, Hooks, Method, Result, Site, SiteKind, Stored, Sublayer, on_device,
+};
 
 use crate::activation::Activation;
 use crate::config::BottleneckConfig;
@@ -65,13 +67,12 @@ impl BottleneckConfig {
             let reason = format!("layer {layer} is not in the model, which has layers 0 to {last}");
             return Err(Error::config("leave_out", reason));
         }
-        let device = backbone.device();
         let (mut layers, mut index) = (Vec::new(), HashMap::new());
         for (site, hidden, after, layer) in blocks {
             if self.stands_after(after) && !self.leave_out.contains(&layer) {
                 let width = self.reduction_factor.width(layer, hidden)?;
                 index.insert(site.clone(), (layers.len(), layer));
-                layers.push(Layer::new(self, hidden, width, &device)?);
+                layers.push(Layer::new(self, hidden, width, &backbone.device_at(site))?);
             }
         }
         if layers.is_empty() {
@@ -79,7 +80,7 @@ impl BottleneckConfig {
                           mh_adapter or output_adapter";
             return Err(Error::config("output_adapter", reason));
         }
-        let rule = (self.phm_layer && self.shared_phm_rule).then(|| Stack::rule(self, true, &device));
+        let rule = (self.phm_layer && self.shared_phm_rule).then(|| Stack::rule(self, true, &backbone.device()));
         let place = Place::new(self, Activation::named(&self.non_linearity)?);
         Ok(Bottleneck { layers, rule, plan: Arc::new(Plan { place, index }) })
     }
@@ -106,11 +107,13 @@ impl Bottleneck {
     /// What the adapter at `site` makes of `x` before its residual is added.
     pub(crate) fn update(&self, site: &Site, x: Tensor<3>) -> Option<Tensor<3>> {
         let &(i, _) = self.plan.index.get(site)?;
-        Some(self.layers[i].update(&self.plan.place, x, self.rule_value().as_ref()))
+        let rule = self.rule_value(&x.device());
+        Some(self.layers[i].update(&self.plan.place, x, rule.as_ref()))
     }
 
-    fn rule_value(&self) -> Option<Tensor<3>> {
-        self.rule.as_ref().map(Stack::rule_value)
+    /// The rule that all layers share, on the device of one of them.
+    fn rule_value(&self, device: &Device) -> Option<Tensor<3>> {
+        self.rule.as_ref().map(|rule| on_device(rule.rule_value(), device))
     }
 }
 
@@ -118,7 +121,7 @@ impl Hooks for Bottleneck {
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
         let Some(&(i, _)) = self.plan.index.get(at.site) else { return h };
         let place = &self.plan.place;
-        let output = self.layers[i].forward(place, place.before(at, &h), self.rule_value().as_ref());
+        let output = self.layers[i].forward(place, place.before(at, &h), self.rule_value(&h.device()).as_ref());
         place.after(output, h)
     }
 

@@ -8,7 +8,9 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 use peft_core::file::key;
-use peft_core::{AddNormOp, Backbone, Dropout, Error, Frozen, Hooks, Method, Result, Site, SiteKind, Stored, Sublayer};
+use peft_core::{
+    AddNormOp, Backbone, Dropout, Error, Frozen, Hooks, Method, Result, Site, SiteKind, Stored, Sublayer, sum_of,
+};
 
 use crate::bottleneck::{Bottleneck, Plan};
 use crate::draw::normal;
@@ -46,7 +48,7 @@ struct Shape {
 }
 
 impl FusionConfig {
-    /// A fresh fusion of `adapters`, which are frozen, on the device of `backbone`. Their order is part of the fusion's
+    /// A fresh fusion of `adapters`, which are frozen, each part on the device of its layer of `backbone`. Their order is part of the fusion's
     /// name, and the last one's placement is that of the fusion.
     ///
     /// # Errors
@@ -56,14 +58,13 @@ impl FusionConfig {
         self.validate()?;
         let (names, adapters): (Vec<String>, Vec<Bottleneck>) = adapters.into_iter().unzip();
         check(&names, &adapters)?;
-        let device = backbone.device();
         let (mut layers, mut index) = (Vec::new(), HashMap::new());
         for entry in backbone.sites() {
             if let SiteKind::Sublayer { d_model, .. } = entry.kind
                 && adapters.iter().all(|adapter| adapter.plan().index.contains_key(&entry.site))
             {
                 index.insert(entry.site.clone(), layers.len());
-                layers.push(FusionLayer::new(self, d_model, &device));
+                layers.push(FusionLayer::new(self, d_model, &backbone.device_at(&entry.site)));
             }
         }
         Ok(Fusion {
@@ -210,6 +211,6 @@ impl Method for Fusion {
             (eye - value).square().sum() * PENALTY
         };
         let values = self.layers.iter().filter(|_| self.shape.config.regularization);
-        values.filter_map(|layer| layer.value.as_ref().map(distance)).reduce(|sum, next| sum + next)
+        sum_of(values.filter_map(|layer| layer.value.as_ref().map(distance)))
     }
 }

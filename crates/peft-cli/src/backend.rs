@@ -15,7 +15,10 @@ const BUILT: &[&str] = &[
     "ndarray",
 ];
 
-/// The device called `name`, or the first of the fastest backend.
+/// The backend that `cpu` stands for.
+const CPU: &str = if cfg!(feature = "flex") || !cfg!(feature = "ndarray") { "flex" } else { "ndarray" };
+
+/// The device that `--device` calls `name`, or the first of the fastest backend.
 ///
 /// # Errors
 /// A backend that does not exist or was not built in.
@@ -23,14 +26,22 @@ pub(crate) fn device(name: Option<&str>) -> Result<Device> {
     let Some(first) = BUILT.first() else {
         bail!("this program was built without a backend; build it with --features flex, cuda, wgpu or ndarray");
     };
-    let name = name.unwrap_or(first);
+    named("--device", name.unwrap_or(first))
+}
+
+/// The device that `option` calls `name`.
+///
+/// # Errors
+/// A backend that does not exist or was not built in.
+pub(crate) fn named(option: &str, name: &str) -> Result<Device> {
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => match index.parse::<usize>() {
             Ok(index) => (backend, index),
-            Err(_) => bail!("--device {name}: `{index}` is no device number; write {backend}:0"),
+            Err(_) => bail!("{option} {name}: `{index}` is no device number; write {backend}:0"),
         },
         None => (name, 0),
     };
+    let backend = if backend == "cpu" { CPU } else { backend };
     match backend {
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(index)),
@@ -43,12 +54,12 @@ pub(crate) fn device(name: Option<&str>) -> Result<Device> {
         #[cfg(feature = "ndarray")]
         #[allow(deprecated)] // Kept as a feature for comparison; flex is the CPU backend.
         "ndarray" if index == 0 => Ok(Device::ndarray()),
-        "flex" | "ndarray" if BUILT.contains(&backend) => bail!("--device {name}: there is one CPU; write {backend}"),
+        "flex" | "ndarray" if BUILT.contains(&backend) => bail!("{option} {name}: there is one CPU; write {backend}"),
         "cuda" | "wgpu" | "flex" | "ndarray" => bail!(
-            "--device {name}: this program was built with {}; build it with `cargo xtask train --backend {backend}`",
+            "{option} {name}: this program was built with {}; build it with `cargo xtask train --backend {backend}`",
             BUILT.join(", ")
         ),
-        _ => bail!("--device {name}: no such backend; there are flex, ndarray, cuda and wgpu"),
+        _ => bail!("{option} {name}: no such backend; there are flex, ndarray, cuda and wgpu"),
     }
 }
 
@@ -61,13 +72,15 @@ mod tests {
     #[case::no_backend("gpu", "flex, ndarray, cuda")]
     #[case::no_number("cuda:x", "cuda:0")]
     #[case::one_cpu("flex:1", "one CPU")]
+    #[case::still_one_cpu("cpu:1", "--device cpu:1: there is one CPU")]
     fn a_wrong_device_names_the_right_ones(#[case] name: &str, #[case] says: &str) {
         let error = device(Some(name)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
 
     #[test]
-    fn there_is_a_device_by_default() {
+    fn there_is_a_device_by_default_and_one_that_is_the_host() {
         assert!(device(None).is_ok());
+        assert_eq!(device(Some("cpu")).unwrap(), device(Some(CPU)).unwrap());
     }
 }

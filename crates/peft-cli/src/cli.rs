@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::combine::combinations;
+use crate::compute::Compute;
 use crate::generate::GenerationArgs;
 use crate::options::{DataOptions, TrainOptions};
 use crate::pretrain::ShapeArgs;
@@ -90,6 +91,9 @@ pub(crate) struct ScorerArgs {
     /// Rows of one forward pass
     #[arg(long, default_value_t = 64)]
     pub(crate) batch_size: usize,
+    /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
+    #[arg(long, value_name = "DEVICE=SIZE,…")]
+    pub(crate) max_memory: Option<String>,
     #[command(flatten)]
     pub(crate) columns: DataOptions,
 }
@@ -142,6 +146,9 @@ pub(crate) struct GenerateArgs {
     /// Rows that are made at once
     #[arg(long, default_value_t = 16)]
     pub(crate) batch_size: usize,
+    /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
+    #[arg(long, value_name = "DEVICE=SIZE,…")]
+    pub(crate) max_memory: Option<String>,
     /// Print a JSON object a row
     #[arg(long)]
     pub(crate) json: bool,
@@ -180,6 +187,9 @@ pub(crate) struct MergeArgs {
     /// The base model: a folder or a hub id. By default the one the adapter was trained on
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
+    /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
+    #[arg(long, value_name = "DEVICE=SIZE,…")]
+    pub(crate) max_memory: Option<String>,
     /// Where the model is written; must be empty or new
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: PathBuf,
@@ -284,15 +294,26 @@ impl Cli {
 
     /// Runs the command. Whether it succeeded, where that is more than having run.
     pub(crate) fn run(self) -> Result<bool> {
-        let device = backend::device(self.device.as_deref())?;
+        let named = self.device.as_deref();
+        let device = backend::device(named)?;
+        let bounded = |max_memory: &Option<String>| Compute::new(named, max_memory.as_deref());
         match self.command {
-            Command::Train(args) => train::run(*args, &device).map(|()| true),
-            Command::Pretrain(args) => pretrain::run(args.resume, &args.shape, args.options, &device).map(|()| true),
-            Command::Eval(args) => eval::run(args, &device).map(|()| true),
-            Command::Predict(args) => predict::run(args, &device).map(|()| true),
-            Command::Generate(args) => generate::run(*args, &device).map(|()| true),
+            Command::Train(args) => train::run(*args, named).map(|()| true),
+            Command::Pretrain(args) => pretrain::run(args.resume, &args.shape, args.options, named).map(|()| true),
+            Command::Eval(args) => {
+                let compute = bounded(&args.scorer.max_memory)?;
+                eval::run(args, &compute).map(|()| true)
+            }
+            Command::Predict(args) => {
+                let compute = bounded(&args.scorer.max_memory)?;
+                predict::run(args, &compute).map(|()| true)
+            }
+            Command::Generate(args) => {
+                let compute = bounded(&args.max_memory)?;
+                generate::run(*args, &compute).map(|()| true)
+            }
             Command::Inspect(args) => inspect::run(&args, &device).map(|()| true),
-            Command::Merge(args) => merge::run(&args, &device).map(|()| true),
+            Command::Merge(args) => merge::run(&args, &bounded(&args.max_memory)?).map(|()| true),
             Command::Combine(args) => combine::run(&args, &device).map(|()| true),
             Command::Convert(args) => convert::run(&args).map(|()| true),
             Command::Adapters(args) => adapters::run(&args).map(|()| true),

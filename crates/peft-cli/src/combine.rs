@@ -8,6 +8,7 @@ use peft::models::AnyModel;
 use peft::{AnyConfig, AnyMethod, load_adapter, save_adapter};
 
 use crate::cli::CombineArgs;
+use crate::compute::Compute;
 use crate::merge::refuse_taken;
 use crate::run_folder::save_labels;
 use crate::session::Scorer;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     }
     device.seed(args.seed);
     // The first brings the base and the head: parts that were trained apart cannot share one.
-    let first = Scorer::load(&args.adapter[0], args.model.as_deref(), device)?;
+    let first = Scorer::load(&args.adapter[0], args.model.as_deref(), &Compute::One(device.clone()))?;
     let loaded = args.adapter.iter().map(|folder| lora(&first.model, folder)).collect::<Result<Vec<_>>>()?;
     let parts: Vec<Part<'_>> =
         loaded.iter().zip(&weights).map(|((config, lora), &weight)| Part { config, lora, weight }).collect();

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::prelude::Device;
 use peft_data::{Example, Label};
 use peft_trainer::Outcome;
 
+use crate::compute::Compute;
 use crate::dataset::Dataset;
 use crate::options::TrainOptions;
 use crate::predict::written::write_all;
@@ -81,8 +81,8 @@ impl Shown {
     ///
     /// # Errors
     /// What loading the run reports.
-    pub(crate) fn show(self, folder: &Path, device: &Device) -> Result<()> {
-        let scorer = Scorer::load(folder, None, device)?;
+    pub(crate) fn show(self, folder: &Path, compute: &Compute) -> Result<()> {
+        let scorer = Scorer::load(folder, None, compute)?;
         let written = write_all(&scorer, std::slice::from_ref(&self.row), 1)?;
         let written = written.first().context("a text was made")?;
         say!("\nexample: {}\nwritten: {}\nright:   {}", cut(&self.row.text), cut(&written.text), cut(&self.right))

@@ -1,19 +1,19 @@
 //! `peft eval`.
 
 use anyhow::Result;
-use burn::prelude::Device;
 use peft_data::{AnswerMetrics, AnswerScore, EntityMetrics, EntityScore};
 use peft_trainer::{Detail, Evaluation, evaluate};
 use serde_json::{Map, Value, json};
 
 use crate::cli::EvalArgs;
+use crate::compute::Compute;
 use crate::dataset::Dataset;
 use crate::session::Scorer;
 use crate::task::Task;
 use crate::terminal::say;
 
-pub(crate) fn run(args: EvalArgs, device: &Device) -> Result<()> {
-    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), device)?;
+pub(crate) fn run(args: EvalArgs, compute: &Compute) -> Result<()> {
+    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), compute)?;
     let columns = scorer.columns(args.scorer.columns)?;
     let data = Dataset::read(&args.data, &scorer.options, &columns, scorer.labels.as_ref())?;
     let answers = scorer.options.answers(data.has_impossible());

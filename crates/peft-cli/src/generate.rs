@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use burn::prelude::Device;
 use peft::core::{Frozen, Hooks, Identity};
 use peft::models::generate::EarlyStopping;
-use peft::models::{AnyModel, Batch, Emitted, GenerationConfig, Head, Scorer as _};
+use peft::models::{AnyModel, Batch, Emitted, GenerationConfig, Head, ModelConfig, Scorer as _};
 use peft_data::{Encoded, Encoder};
 use peft_trainer::write;
 use serde_json::json;
 
 use crate::cli::GenerateArgs;
+use crate::compute::Compute;
 use crate::hub::{self, Need};
 use crate::predict::{lines, print, read_examples, standard_input};
 use crate::session::Scorer;
@@ -114,10 +114,10 @@ struct Writer {
     base: PathBuf,
 }
 
-pub(crate) fn run(args: GenerateArgs, device: &Device) -> Result<()> {
+pub(crate) fn run(args: GenerateArgs, compute: &Compute) -> Result<()> {
     let (writer, examples) = match &args.adapter {
         Some(folder) => {
-            let scorer = Scorer::load(folder, args.model.as_deref(), device)?;
+            let scorer = Scorer::load(folder, args.model.as_deref(), compute)?;
             if scorer.options.head() != Head::Text {
                 bail!("--adapter: it was trained for the task {} and makes no text; use predict", scorer.task.name());
             }
@@ -129,7 +129,7 @@ pub(crate) fn run(args: GenerateArgs, device: &Device) -> Result<()> {
             (Writer { model, hooks: Box::new(adapter), encoder, base }, examples)
         }
         None => {
-            let writer = bare(args.model.as_deref(), device)?;
+            let writer = bare(args.model.as_deref(), compute)?;
             let read = |path: &PathBuf| read_examples(path, &args.columns, Task::Text);
             (writer, args.data.as_ref().map(read).transpose()?)
         }
@@ -168,10 +168,11 @@ pub(crate) fn run(args: GenerateArgs, device: &Device) -> Result<()> {
     print(out.into_iter())
 }
 
-fn bare(model: Option<&str>, device: &Device) -> Result<Writer> {
+fn bare(model: Option<&str>, compute: &Compute) -> Result<Writer> {
     let name = model.context("name a model with --model, or an adapter with --adapter")?;
     let base = hub::resolve(name, None, &[Need::Tokenizer, Need::Weights])?;
-    let model = AnyModel::from_folder(&base, Head::Text, None, device)?.module;
+    let devices = compute.devices(&ModelConfig::from_folder(&base)?, Head::Text, 0)?;
+    let model = AnyModel::open(&base, Head::Text, None, devices.first())?.place(&devices).load()?.module;
     let encoder = Arc::new(Encoder::from_folder(&base, LONGEST)?);
     Ok(Writer { model: Frozen::new(model), hooks: Box::new(Identity), encoder, base })
 }

@@ -5,6 +5,7 @@ mod backend;
 mod begin;
 mod cli;
 mod combine;
+mod compute;
 mod conclude;
 mod conform;
 mod convert;

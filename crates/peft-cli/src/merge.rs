@@ -10,15 +10,16 @@ use peft::models::{Head, named_tensors, read_json, save};
 use serde_json::{Map, Value, json};
 
 use crate::cli::MergeArgs;
+use crate::compute::Compute;
 use crate::session::Scorer;
 use crate::terminal::say;
 
 /// How a model makes texts, as the reference saves it.
 const GENERATION: &str = "generation_config.json";
 
-pub(crate) fn run(args: &MergeArgs, device: &Device) -> Result<()> {
+pub(crate) fn run(args: &MergeArgs, compute: &Compute) -> Result<()> {
     refuse_taken(&args.output)?;
-    let scorer = Scorer::load(&args.adapter, args.model.as_deref(), device)?;
+    let scorer = Scorer::load(&args.adapter, args.model.as_deref(), compute)?;
     let merged = merge(scorer.model.into_inner(), &scorer.adapter)?;
     let mut tensors = named_tensors(&merged, merged.sites(), scorer.config.naming());
     let mut config: Map<String, Value> = read_json(&scorer.base.join("config.json"))?;

@@ -122,6 +122,9 @@ options! {
     /// Branch, tag or commit of a hub model
     #[arg(long, value_name = "REV")]
     revision: String,
+    /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
+    #[arg(long, value_name = "DEVICE=SIZE,…")]
+    max_memory: String,
     /// Training rows: CSV, TSV, JSON lines or Parquet; for the task token also CoNLL, for qa SQuAD's JSON
     #[arg(long, value_name = "FILE")]
     train: PathBuf,

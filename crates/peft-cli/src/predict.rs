@@ -8,13 +8,13 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use burn::prelude::Device;
 use peft_data::{Columns, Example, Examples, Table, Target};
 use peft_trainer::metrics::largest;
 use peft_trainer::predict;
 use serde_json::{Map, Value, json};
 
 use crate::cli::PredictArgs;
+use crate::compute::Compute;
 use crate::options::DataOptions;
 use crate::session::Scorer;
 use crate::task::{Form, Task};
@@ -23,8 +23,8 @@ use crate::terminal::unless_closed;
 /// A label counts as given from this probability on, where a text may have several.
 const THRESHOLD: f32 = 0.5;
 
-pub(crate) fn run(args: PredictArgs, device: &Device) -> Result<()> {
-    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), device)?;
+pub(crate) fn run(args: PredictArgs, compute: &Compute) -> Result<()> {
+    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), compute)?;
     if args.question.is_some() && scorer.task != Task::Qa {
         bail!("--question: the adapter was trained for the task {}, not for qa; leave it out", scorer.task.name());
     }

@@ -14,7 +14,9 @@ use peft_data::corpus::{Corpus, Documents};
 use peft_data::tokens::{TrainedTokenizer, UnigramOptions, WordPieceOptions};
 use serde_json::{Map, Value, json};
 
+use crate::backend;
 use crate::cli::{MergeArgs, TrainArgs};
+use crate::compute::Compute;
 use crate::dataset::plain;
 use crate::merge;
 use crate::options::TrainOptions;
@@ -88,7 +90,12 @@ pub(crate) struct ShapeArgs {
     vocab_size: usize,
 }
 
-pub(crate) fn run(resume: Option<PathBuf>, shape: &ShapeArgs, options: TrainOptions, device: &Device) -> Result<()> {
+pub(crate) fn run(
+    resume: Option<PathBuf>,
+    shape: &ShapeArgs,
+    options: TrainOptions,
+    device: Option<&str>,
+) -> Result<()> {
     let args = match resume {
         Some(run) => {
             if options != TrainOptions::default() {
@@ -97,7 +104,7 @@ pub(crate) fn run(resume: Option<PathBuf>, shape: &ShapeArgs, options: TrainOpti
             TrainArgs { config: None, resume: Some(run), tui: false, options }
         }
         None => {
-            let options = begin(shape, options, device)?;
+            let options = begin(shape, options, &backend::device(device)?)?;
             TrainArgs { config: None, resume: None, tui: false, options }
         }
     };
@@ -109,8 +116,8 @@ pub(crate) fn run(resume: Option<PathBuf>, shape: &ShapeArgs, options: TrainOpti
     if output.join("config.json").exists() {
         return say!("model: {}", output.display());
     }
-    let args = MergeArgs { adapter: folder, model: None, output: output.clone() };
-    merge::run(&args, device)?;
+    let args = MergeArgs { adapter: folder, model: None, max_memory: None, output: output.clone() };
+    merge::run(&args, &Compute::new(device, None)?)?;
     say!("use it:  cargo xtask train --model {} --train your-rows.csv", output.display())
 }
 

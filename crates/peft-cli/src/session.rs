@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use burn::prelude::*;
 use peft::core::{Adapter, Frozen};
 use peft::models::{AnyModel, ModelConfig};
 use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
 use peft_data::{AnswerOptions, Encoder, Labels};
 use serde_json::{Map, Value};
 
+use crate::compute::Compute;
 use crate::hub::{self, Need};
 use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
@@ -39,8 +39,8 @@ impl Scorer {
     /// one it was trained on.
     ///
     /// # Errors
-    /// A missing or damaged file, a base that does not fit, an unfinished run.
-    pub(crate) fn load(folder: &Path, model: Option<&str>, device: &Device) -> Result<Self> {
+    /// A missing or damaged file, a base that does not fit or has no room, an unfinished run.
+    pub(crate) fn load(folder: &Path, model: Option<&str>, compute: &Compute) -> Result<Self> {
         // A checkpoint lies two folders below the run that its tokenizer and labels are in.
         let run = match folder.parent().and_then(Path::parent) {
             Some(run) if !folder.join("config.toml").exists() && run.join("config.toml").exists() => run,
@@ -72,7 +72,9 @@ impl Scorer {
         let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
         let shape = ModelConfig::from_folder(&base)?;
         let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options }.resolve_for(&shape)?;
-        let model = AnyModel::from_folder(&base, options.head(), outputs, device)?.module;
+        // How many labels a head of the base itself has is known with its weights; it is small.
+        let devices = compute.devices(&shape, options.head(), outputs.unwrap_or_default())?;
+        let model = AnyModel::open(&base, options.head(), outputs, devices.first())?.place(&devices).load()?.module;
         let model = quantised(model, options.base_bits)?;
         let (_, adapter) = load_adapter(&model, folder)?;
         let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };

@@ -10,7 +10,7 @@ use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use peft::core::Backbone;
 use peft::core::quantise::{Bits, quantise, scheme};
-use peft::models::{AnyModel, Loaded, ModelConfig};
+use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
 use peft::{AnyConfig, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
+use crate::compute::Compute;
 use crate::conclude::{Shown, conclude};
 use crate::dataset::Dataset;
 use crate::hub::{self, Need};
@@ -29,12 +30,13 @@ use crate::task::{Task, shown};
 use crate::terminal::note;
 use crate::writing::Tokenising;
 
-pub(crate) fn run(args: TrainArgs, device: &Device) -> Result<()> {
+/// `device` is what `--device` says.
+pub(crate) fn run(args: TrainArgs, device: Option<&str>) -> Result<()> {
     go(args, device).map(|_| ())
 }
 
-/// Trains, beginning or going on. Whether the run came to its end.
-pub(crate) fn go(args: TrainArgs, device: &Device) -> Result<bool> {
+/// Trains where `device` says (or the options' `max_memory`), beginning or going on. Whether the run came to its end.
+pub(crate) fn go(args: TrainArgs, device: Option<&str>) -> Result<bool> {
     if args.tui && !std::io::stdout().is_terminal() {
         bail!("--tui: standard output is no terminal; leave --tui out");
     }
@@ -53,8 +55,9 @@ pub(crate) fn go(args: TrainArgs, device: &Device) -> Result<bool> {
             (None, options)
         }
     };
-    let session = Session::open(options, resumed.as_ref().map(RunFolder::path))?;
-    session.train(resumed, args.tui, device)
+    let compute = Compute::new(device, options.max_memory.as_deref())?;
+    let session = Session::open(options, resumed.as_ref().map(RunFolder::path), &compute)?;
+    session.train(resumed, args.tui, &compute)
 }
 
 /// A run's input, read and checked.
@@ -62,6 +65,8 @@ struct Session {
     options: TrainOptions,
     model: PathBuf,
     shape: ModelConfig,
+    /// Where the parts of the model go.
+    devices: DeviceMap,
     labels: Option<Labels>,
     outputs: usize,
     encoder: Arc<Encoder>,
@@ -73,7 +78,7 @@ struct Session {
 
 impl Session {
     /// Reads the data; `run` is the folder of a run that is resumed.
-    fn open(options: TrainOptions, run: Option<&Path>) -> Result<Self> {
+    fn open(options: TrainOptions, run: Option<&Path>, compute: &Compute) -> Result<Self> {
         let name = options.model.as_deref().unwrap_or_default();
         let model = hub::resolve(name, options.revision.as_deref(), &[Need::Tokenizer, Need::Weights])?;
         let shape = ModelConfig::from_folder(&model)?;
@@ -93,6 +98,7 @@ impl Session {
             options.no_answer = options.no_answer.or(Some(train.has_impossible()));
         }
         let (labels, outputs) = (train.labels().cloned(), train.outputs());
+        let devices = compute.devices(&shape, options.head(), outputs)?;
         let (train, valid) = match &options.valid {
             Some(path) => (train.trainable()?, read(path, labels.as_ref())?),
             None => train.trainable()?.split(options.valid_split.unwrap_or(0.1), options.seed.unwrap_or(0))?,
@@ -110,15 +116,15 @@ impl Session {
         let answers = options.answers(false);
         let tokenising = Tokenising { options: &options, encoder: &encoder, base: &model, answers };
         let (train, valid) = (tokenising.rows(train)?, tokenising.rows(valid)?);
-        Ok(Self { options, model, shape, labels, outputs, encoder, train, valid, example })
+        Ok(Self { options, model, shape, devices, labels, outputs, encoder, train, valid, example })
     }
 
-    fn train(self, resumed: Option<RunFolder>, tui: bool, device: &Device) -> Result<bool> {
-        let (task, plain) = (self.options.task(), device.clone());
-        let (device, settings) = (device.clone().autodiff(), self.options.settings());
-        device.seed(settings.seed);
+    fn train(self, resumed: Option<RunFolder>, tui: bool, compute: &Compute) -> Result<bool> {
+        let task = self.options.task();
+        let (devices, settings) = (self.devices.clone().autodiff(), self.options.settings());
+        devices.devices().iter().for_each(|device| device.seed(settings.seed));
         let head = self.options.head();
-        let loaded = AnyModel::from_folder(&self.model, head, Some(self.outputs), &device)?;
+        let loaded = AnyModel::open(&self.model, head, Some(self.outputs), devices.first())?.place(&devices).load()?;
         let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
         let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);
@@ -165,7 +171,7 @@ impl Session {
         let outcome = outcome.map_err(|error| folder.with_way_on(error.into()))?;
         conclude(&folder, task, &outcome, [trained, all])?;
         if let (true, Some(example)) = (outcome.state.finished, self.example) {
-            example.show(folder.path(), &plain)?;
+            example.show(folder.path(), compute)?;
         }
         Ok(outcome.state.finished)
     }

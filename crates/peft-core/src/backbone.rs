@@ -14,9 +14,17 @@ pub trait Backbone: Module + ModuleDisplay {
     /// Every place at which a method may act, in the model's order.
     fn sites(&self) -> &Sites;
 
-    /// Where its parameters live, and those of its adapters with them.
+    /// Where its input is read: the device of its first parameter. What an adapter has that belongs to no layer lives
+    /// there.
     fn device(&self) -> Device {
         self.devices().into_iter().next().unwrap_or_default()
+    }
+
+    /// Where the module at a site lives, and what an adapter has for it.
+    fn device_at(&self, at: &Site) -> Device {
+        let mut find = FindDevice { path: at.path(), at: Vec::new(), found: None };
+        self.visit(&mut find);
+        find.found.unwrap_or_else(|| self.device())
     }
 
     /// The value of the matrix at a site (`[d_in, d_out]` of a linear map, `[rows, d_model]` of a table), apart from
@@ -25,6 +33,29 @@ pub trait Backbone: Module + ModuleDisplay {
         let mut find = Find { path: at.path(), at: Vec::new(), found: None };
         self.visit(&mut find);
         find.found
+    }
+}
+
+struct FindDevice<'a> {
+    path: &'a str,
+    at: Vec<String>,
+    found: Option<Device>,
+}
+
+impl ModuleVisitor for FindDevice<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.at.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.at.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let below = |path: String| path.strip_prefix(self.path).is_some_and(|rest| rest.starts_with('.'));
+        if self.found.is_none() && below(self.at.join(".")) {
+            self.found = Some(param.lazy_device());
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
 
+use crate::devices::on_device;
 use crate::hooks::Hooks;
 use crate::op::{EmbeddingOp, LinearOp, NormOp};
 use crate::precision::{narrow, widen};
@@ -39,10 +40,10 @@ impl Linear {
         narrow(self.scores(x, hooks), self.weight.val().dtype())
     }
 
-    /// The same in f32: for scores that a loss is taken of.
+    /// The same in f32: for scores that a loss is taken of. A head may be on another device than what it reads.
     pub fn scores(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         let bias = self.bias.as_ref().map(|b| b.val());
-        hooks.linear(LinearOp::new(&self.site, self.weight.val(), bias), widen(x))
+        hooks.linear(LinearOp::new(&self.site, self.weight.val(), bias), widen(on_device(x, &self.weight.device())))
     }
 
     /// The type of its weight.

@@ -57,7 +57,8 @@ pub fn quantise<M: Backbone>(backbone: M, scheme: &QuantScheme) -> Result<M> {
             ));
         }
     }
-    Ok(backbone.map(&mut Quantiser { scheme, sites, path: Vec::new() }))
+    let device = backbone.device();
+    Ok(backbone.map(&mut Quantiser { scheme, device, sites, path: Vec::new() }))
 }
 
 /// Whether `tensor` holds quantised values.
@@ -67,6 +68,8 @@ pub fn is_quantised<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 struct Quantiser<'a> {
     scheme: &'a QuantScheme,
+    /// The device it is made for.
+    device: Device,
     sites: Sites,
     path: Vec<String>,
 }
@@ -85,7 +88,13 @@ impl ModuleMapper for Quantiser<'_> {
         let linear = |kind| matches!(kind, SiteKind::Linear { .. });
         match self.sites.by_path(&owner.join(".")) {
             Some(entry) if D == 2 && linear(entry.kind) && !entry.head => {
-                param.map(|weight| weight.dequantize().detach().quantize_dynamic(self.scheme))
+                param.map(|weight| {
+                    // Of several devices each packs values its own way.
+                    let device = weight.device();
+                    let store = device.settings().quantization.scheme.store;
+                    let scheme = if device == self.device { *self.scheme } else { self.scheme.with_store(store) };
+                    weight.dequantize().detach().quantize_dynamic(&scheme)
+                })
             }
             _ => param,
         }

@@ -72,7 +72,6 @@ impl Ia3Config {
             let reason = format!("`{}` is not among the target_modules; name it there too", stray.site);
             return Err(Error::config("feedforward_modules", reason));
         }
-        let device = backbone.device();
         let mut index = HashMap::new();
         let mut vectors = Vec::with_capacity(chosen.len());
         for entry in chosen {
@@ -82,6 +81,7 @@ impl Ia3Config {
                 false => (Side::Output, [d_out, 1]),
             };
             index.insert(entry.site.clone(), (vectors.len(), side));
+            let device = backbone.device_at(&entry.site);
             vectors.push(Param::from_tensor(match self.init_ia3_weights {
                 true => Tensor::ones(shape, &device),
                 false => Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device),

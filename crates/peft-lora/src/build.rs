@@ -13,7 +13,7 @@ use crate::lora::{Index, Lora, Place};
 use crate::tokens::TokenRows;
 
 impl LoraConfig {
-    /// A fresh adapter for `backbone`, on its device.
+    /// A fresh adapter for `backbone`: each update on the device of its layer.
     ///
     /// # Errors
     /// What [`validate`](Self::validate) and [`Selection::choose`] refuse, a missing `target_modules`, a token index
@@ -33,7 +33,6 @@ impl LoraConfig {
 
     fn build<M: Backbone>(&self, backbone: &M, strict: bool) -> Result<Lora> {
         self.validate()?;
-        let device = backbone.device();
         let (mut index, mut factors, mut tokens) = (Index::default(), Vec::new(), Vec::new());
         for entry in self.chosen(backbone, strict)? {
             let (place, d_in, d_out) = match entry.kind {
@@ -53,7 +52,7 @@ impl LoraConfig {
             let weight = || weight_of(backbone, &entry.site);
             let target = Target { name, place, d_in, d_out, rank, alpha, weight: &weight };
             index.factors.insert(entry.site.clone(), (factors.len(), place));
-            factors.push(init::factors(self, &target, &device)?);
+            factors.push(init::factors(self, &target, &backbone.device_at(&entry.site))?);
         }
         for (entry, indices) in self.tables(backbone, strict)? {
             let name = entry.site.name();

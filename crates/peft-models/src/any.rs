@@ -8,7 +8,7 @@ use burn::prelude::*;
 use crate::bert::{AnyBert, BertHead};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::load::Loaded;
+use crate::load::{Loaded, Skeleton};
 use crate::t5::T5ForConditionalGeneration;
 
 /// Makes an enum of models a model: to Burn it is the one in it. There is no path segment for the variant, so that sites,
@@ -178,10 +178,18 @@ impl AnyModel {
     /// # Errors
     /// As the model's own, and [`Error::Config`] for a head that the architecture does not have.
     pub fn from_folder(folder: &Path, head: Head, outputs: Option<usize>, device: &Device) -> Result<Loaded<Self>> {
+        Self::open(folder, head, outputs, device)?.load()
+    }
+
+    /// The same without its values, which are read later or never.
+    ///
+    /// # Errors
+    /// As [`from_folder`](Self::from_folder), but for what the file holds of tensors.
+    pub fn open(folder: &Path, head: Head, outputs: Option<usize>, device: &Device) -> Result<Skeleton<Self>> {
         let config = ModelConfig::from_folder(folder)?;
         Ok(match (&config, head.of_bert()) {
-            (ModelConfig::Bert(_), Some(head)) => AnyBert::from_folder(folder, head, outputs, device)?.map(Self::from),
-            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::from_folder(folder, device)?.map(Self::from),
+            (ModelConfig::Bert(_), Some(head)) => AnyBert::open(folder, head, outputs, device)?.map(Self::from),
+            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::open(folder, device)?.map(Self::from),
             _ => return Err(unfit(&config, head)),
         })
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::load::Misfit;
+use crate::placement::Shortage;
 
 /// An error of peft-models.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A part of a model for which no device has room.
+    #[error(transparent)]
+    Memory(Box<Shortage>),
     /// Tensors of a checkpoint that are not those of the model.
     #[error(transparent)]
     Misfit(Box<Misfit>),

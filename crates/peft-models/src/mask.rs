@@ -27,6 +27,14 @@ impl AttentionMask {
         Self { causal: true, ..Self::new(visible, rows) }
     }
 
+    /// Goes to `device`, where the layer that comes next is.
+    pub(crate) fn go_to(&mut self, device: &Device) {
+        if self.visible.device() != *device {
+            self.visible = self.visible.clone().to_device(device);
+            self.made = self.made.take().map(|(spans, hidden)| (spans, hidden.to_device(device)));
+        }
+    }
+
     /// The rows it is the mask of.
     pub(crate) fn rows(&self) -> &BatchRows {
         &self.rows

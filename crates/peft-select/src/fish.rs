@@ -120,7 +120,7 @@ impl FishConfig {
         let scores: Vec<&[f32]> = candidates.iter().map(|(_, scores)| *scores).collect();
         let positions = greatest(&scores, count)?;
         let kept = candidates.into_iter().zip(positions).filter(|(_, at)| !at.is_empty());
-        Ok(FishMask::new(kept.map(|((place, _), at)| (place, at)).collect(), &backbone.device()))
+        Ok(FishMask::new(backbone, kept.map(|((place, _), at)| (place, at)).collect()))
     }
 
     /// The mask that `tensors`, an adapter file, holds for `backbone`, its values about to be loaded.
@@ -147,7 +147,7 @@ impl FishConfig {
         if kept.is_empty() {
             return Err(Error::Misfit("it has no mask for any module of the model".into()));
         }
-        Ok(FishMask::new(kept, &backbone.device()))
+        Ok(FishMask::new(backbone, kept))
     }
 }
 
@@ -166,14 +166,15 @@ fn positions_name(place: &Place) -> String {
 
 impl FishMask {
     /// A mask of zeros at these positions.
-    fn new(kept: Vec<(Place, Vec<usize>)>, device: &Device) -> Self {
+    fn new<M: Backbone>(backbone: &M, kept: Vec<(Place, Vec<usize>)>) -> Self {
         let (mut values, mut positions, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let mut slots: HashMap<Site, [Option<usize>; 2]> = HashMap::new();
         for (place, at) in kept {
+            let device = backbone.device_at(&place.site);
             slots.entry(place.site.clone()).or_default()[usize::from(place.leaf == "bias")] = Some(places.len());
-            values.push(Param::from_tensor(Tensor::zeros([at.len()], device)));
+            values.push(Param::from_tensor(Tensor::zeros([at.len()], &device)));
             let at: Vec<i64> = at.into_iter().map(|at| at as i64).collect();
-            let at = Tensor::<1, Int>::from_data(at.as_slice(), device);
+            let at = Tensor::<1, Int>::from_data(at.as_slice(), &device);
             positions.push(Param::initialized(ParamId::new(), at));
             places.push(place);
         }

@@ -9,6 +9,7 @@ use burn::module::{ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::{DType, FloatDType};
+use peft_core::sum_of;
 
 /// What PyTorch adds to the norm before dividing by it.
 const EPSILON: f64 = 1e-6;
@@ -70,10 +71,7 @@ impl ModuleVisitor for Squares<'_> {
         if let Some(grad) = self.grads.get::<D>(param.id) {
             let grad = if grad.dtype() == DType::F64 { grad } else { grad.cast(FloatDType::F32) };
             let square = grad.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
-                None => square,
-            });
+            self.sum = sum_of(self.sum.take().into_iter().chain([square]));
         }
     }
 }

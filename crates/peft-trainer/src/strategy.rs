@@ -65,12 +65,11 @@ where
     fn fit(
         &self,
         components: TrainingComponents<Trainee<M, P>>,
-        mut learner: Learner<Trainee<M, P>>,
+        learner: Learner<Trainee<M, P>>,
         train: TrainLoader<Trainee<M, P>>,
         valid: ValidLoader<Trainee<M, P>>,
         _starting_epoch: usize,
     ) -> (Trainee<M, P>, Processor<M, P>) {
-        learner.fork(&self.device);
         let mut run = Run {
             by: self,
             learner,

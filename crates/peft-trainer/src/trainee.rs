@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use peft_core::{Adapter, Frozen, Hooks, Method};
+use peft_core::{Adapter, Frozen, Hooks, Method, on_device};
 use peft_models::{Batch, Generated, GenerationConfig, Scorer};
 
 use crate::batches::LabelledBatch;
@@ -51,12 +51,13 @@ impl<M: Scorer, P: Method> TrainStep for Trainee<M, P> {
     type Output = Scored;
 
     fn step(&self, item: LabelledBatch) -> TrainOutput<Scored> {
-        // Dropout draws from the device's generator. Seeded anew for each batch, it need not be saved to resume.
-        item.batch.input_ids.device().seed(item.seed);
+        // Dropout draws from the devices' generators. Seeded anew for each batch, they need not be saved to resume.
+        self.devices().iter().for_each(|device| device.seed(item.seed));
         let (loss, scored) = self.score(item);
+        let loss = loss.mean();
         let loss = match self.adapter.penalty() {
-            Some(penalty) => loss.mean() + penalty,
-            None => loss.mean(),
+            Some(penalty) => on_device(penalty, &loss.device()) + loss,
+            None => loss,
         };
         TrainOutput::new(self, loss.backward(), scored)
     }

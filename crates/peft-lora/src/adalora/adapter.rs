@@ -12,6 +12,7 @@ use peft_core::file::key;
 use peft_core::targets::Selection;
 use peft_core::{
     Backbone, Dropout, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Step, Stored,
+    sum_of,
 };
 
 use super::allocate::{Means, Memory, Schedule, kept};
@@ -85,14 +86,13 @@ impl AdaLoraConfig {
             layers_pattern: self.layers_pattern.as_ref(),
             strict,
         };
-        let device = backbone.device();
         let (mut index, mut triplets) = (BTreeMap::new(), Vec::new());
         for entry in selection.choose(backbone.sites(), |kind| matches!(kind, SiteKind::Linear { .. }))? {
             let SiteKind::Linear { d_in, d_out, .. } = entry.kind else { continue };
             let kept = if strict { None } else { self.kept(entry.site.name())? };
             let rank = kept.map_or(self.init_r, |kept| kept.iter().filter(|&&kept| kept).count());
             index.insert(entry.site.clone(), triplets.len());
-            triplets.push(self.triplets(d_in, d_out, rank, &device));
+            triplets.push(self.triplets(d_in, d_out, rank, &backbone.device_at(&entry.site)));
         }
         let biases = self.bias.copies(backbone, saved, |site| index.contains_key(site));
         let ranks: Vec<usize> = triplets.iter().map(Triplets::rank).collect();
@@ -102,7 +102,7 @@ impl AdaLoraConfig {
             beta2: self.beta2 as f32,
             orthogonality: self.orth_reg_weight,
         };
-        let memory = Memory::new(&Remembered::fresh(&triplets).into_values(), &device);
+        let memory = Memory::new(&Remembered::fresh(&triplets).into_values(), &backbone.device());
         Ok(AdaLora {
             triplets,
             biases,
@@ -329,7 +329,7 @@ impl Method for AdaLora {
     /// The mean over all factors of how far they are from orthonormal, weighted.
     fn penalty(&self) -> Option<Tensor<1>> {
         let skews = self.triplets.iter().filter(|t| t.rank() > 0).map(Triplets::skew);
-        let mean = skews.reduce(|a, b| a + b)? / (2 * self.triplets.len()) as f64;
+        let mean = sum_of(skews)? / (2 * self.triplets.len()) as f64;
         Some(mean * self.rules.orthogonality)
     }
 

@@ -65,6 +65,7 @@ impl BertSelfAttention {
         let (q, mut k, mut v) = (heads(&self.query), heads(&self.key), heads(&self.value));
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
+            let prefix = prefix.on_device(&k.device());
             k = Tensor::cat(vec![narrow(prefix.key, k.dtype()), k], 2);
             v = Tensor::cat(vec![narrow(prefix.value, v.dtype()), v], 2);
         }

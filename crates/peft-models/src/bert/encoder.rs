@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Block, Hooks, Scope, Site};
+use peft_core::{Block, Hooks, Scope, Site, on_device};
 
 use super::attention::{BertAttention, BertOutputBlock};
 use super::config::BertConfig;
@@ -42,9 +42,13 @@ impl BertEncoder {
         self.layer.first().map(|layer| layer.attention.prefix_site())
     }
 
-    /// `[batch, seq, hidden]`, same shape out.
+    /// `[batch, seq, hidden]`, same shape out, on the device of the last layer: each is run where it is.
     pub(super) fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
-        self.layer.iter().fold(x, |x, layer| layer.forward(x, mask, hooks))
+        self.layer.iter().fold(x, |x, layer| {
+            let device = layer.intermediate.dense.weight.device();
+            mask.go_to(&device);
+            layer.forward(on_device(x, &device), mask, hooks)
+        })
     }
 }
 

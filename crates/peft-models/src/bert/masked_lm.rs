@@ -61,9 +61,8 @@ impl BertForMaskedLm {
 
     /// Scores `[batch, seq, vocabulary]` for the text's positions, under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let output = self.bert.forward(batch, hooks);
-        let hidden = output.text();
         let Predictions { transform, decoder } = &self.cls.predictions;
+        let hidden = self.bert.forward(batch, hooks).text();
         let h = transform.activation.forward(transform.dense.forward(hidden, hooks));
         decoder.scores(transform.layer_norm.forward(h, hooks), hooks)
     }

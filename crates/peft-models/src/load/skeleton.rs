@@ -17,6 +17,7 @@ use super::plan::{Plan, Source};
 use super::{Loaded, Rules, load, values};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::placement::DeviceMap;
 use crate::save::{Named, Planned, SHARD, TensorWriter, save_config};
 
 /// A model whose values are still in its checkpoint.
@@ -48,6 +49,11 @@ impl<M: Backbone> Skeleton<M> {
     pub fn map<N: Backbone>(self, form: impl FnOnce(M) -> N) -> Skeleton<N> {
         let Self { module, naming, checkpoint, rules } = self;
         Skeleton { module: form(module), naming, checkpoint, rules }
+    }
+
+    /// The same, its parts where `devices` has them: each is read straight onto its device.
+    pub fn place(self, devices: &DeviceMap) -> Self {
+        Self { module: devices.place(self.module), ..self }
     }
 
     /// Reads the values, in f32.

@@ -79,6 +79,11 @@ impl AttentionBlock {
         }
     }
 
+    /// Where it is run.
+    pub(super) fn device(&self) -> Device {
+        self.inner.q.weight.device()
+    }
+
     /// The bias of each class of distances, `[1 or batch, classes, heads]`.
     pub(super) fn bias_table(&self, hooks: &dyn Hooks) -> Option<Tensor<3>> {
         let table = self.inner.relative_attention_bias.as_ref()?;
@@ -116,6 +121,7 @@ impl Attention {
         let (mut k, mut v) = (self.heads(&self.k, source, hooks), self.heads(&self.v, source, hooks));
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
+            let prefix = prefix.on_device(&k.device());
             k = Tensor::cat(vec![narrow(prefix.key, k.dtype()), k], 2);
             v = Tensor::cat(vec![narrow(prefix.value, v.dtype()), v], 2);
         }

@@ -90,6 +90,14 @@ impl RelativeBias {
         Self { last: true, ..self }
     }
 
+    /// Goes to `device`, where the layer that comes next is.
+    pub(super) fn go_to(&mut self, device: &Device) {
+        if self.positions.table.device() != *device {
+            self.positions.table = self.positions.table.clone().to_device(device);
+            self.made = self.made.take().map(|(spans, bias)| (spans, bias.to_device(device)));
+        }
+    }
+
     /// `scores`, `[batch, heads, seq, prefix + seq]`, with the bias.
     pub(super) fn add(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
         let bias = match &self.made {

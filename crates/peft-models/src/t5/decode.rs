@@ -39,7 +39,7 @@ impl Decoder for T5ForConditionalGeneration {
         let source = &state.source;
         match &mut state.so_far {
             SoFar::Kept(cache) => {
-                let embedded = self.shared.forward(tokens, hooks);
+                let embedded = self.embed(tokens, hooks);
                 let hidden = match cache {
                     Some(cache) => self.decoder.step(embedded, cache, hooks),
                     None => {
@@ -80,7 +80,7 @@ impl Continuations for Decoding {
     fn select(&mut self, rows: &[usize]) {
         let device = self.device();
         match &mut self.so_far {
-            SoFar::Kept(Some(cache)) => cache.select(rows, &device),
+            SoFar::Kept(Some(cache)) => cache.select(rows),
             SoFar::Kept(None) => {}
             SoFar::Tokens(so_far) => {
                 *so_far = so_far.take().map(|tokens| tokens.select(0, indices(rows.iter().copied(), &device)));
@@ -92,7 +92,7 @@ impl Continuations for Decoding {
     fn reorder(&mut self, from: &[usize]) {
         let device = self.device();
         match &mut self.so_far {
-            SoFar::Kept(Some(cache)) => cache.reorder(from, &device),
+            SoFar::Kept(Some(cache)) => cache.reorder(from),
             SoFar::Kept(None) | SoFar::Tokens(None) => {}
             SoFar::Tokens(so_far @ Some(_)) => {
                 *so_far = so_far.take().map(|tokens| {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
 use peft_core::precision::{narrow, widen};
-use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Sites};
+use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Sites, on_device};
 
 use super::config::T5Config;
 use super::names::to_reference;
@@ -157,7 +157,10 @@ impl T5EncoderForSequenceClassification {
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2> {
         let hidden = self.transformer.forward(batch, hooks);
         let (dtype, hidden) = (hidden.dtype(), widen(hidden));
-        let mask = batch.attention_mask.clone().float().cast(hidden.dtype()).unsqueeze_dim::<3>(2);
+        let mask = on_device(batch.attention_mask.clone(), &hidden.device())
+            .float()
+            .cast(hidden.dtype())
+            .unsqueeze_dim::<3>(2);
         // A row of padding alone has a mean of zero.
         let count = mask.clone().sum_dim(1).clamp_min(1.0);
         let mean = narrow((hidden * mask).sum_dim(1) / count, dtype);

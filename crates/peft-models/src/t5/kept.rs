@@ -74,28 +74,28 @@ impl Kept {
     }
 
     /// Keeps the rows at `rows` alone, in that order.
-    pub(super) fn select(&mut self, rows: &[usize], device: &Device) {
-        let [_, heads, ..] = self.shared.key.dims();
-        let at = indices(rows.iter().copied(), device);
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        let ([_, heads, ..], device) = (self.shared.key.dims(), self.shared.key.device());
+        let at = indices(rows.iter().copied(), &device);
         let KeyValue { key, value } = &mut self.shared;
         (*key, *value) = (key.clone().select(0, at.clone()), value.clone().select(0, at.clone()));
         self.hidden = self.hidden.take().map(|hidden| hidden.select(0, at));
         self.prefix = self.prefix.select(rows);
         if let Some(own) = &mut self.own {
             let block = heads * own.beams;
-            own.select(rows.iter().flat_map(|row| row * block..(row + 1) * block), device);
+            own.select(rows.iter().flat_map(|row| row * block..(row + 1) * block));
         }
     }
 
     /// Continues `from`: for each row, as many of its continuations as there are to be, by their places.
-    pub(super) fn reorder(&mut self, from: &[usize], device: &Device) {
+    pub(super) fn reorder(&mut self, from: &[usize]) {
         let [rows, heads, ..] = self.shared.key.dims();
         let Some(own) = &mut self.own else { return };
         let beams = own.beams;
         let places = from.chunks(from.len() / rows).enumerate().flat_map(|(row, from)| {
             (0..heads).flat_map(move |head| from.iter().map(move |beam| (row * heads + head) * beams + beam))
         });
-        own.select(places, device);
+        own.select(places);
         own.beams = from.len() / rows;
     }
 }
@@ -122,8 +122,8 @@ impl Own {
         Self { key: write(keys, key), value: write(values, value), len: len + 1, beams }
     }
 
-    fn select(&mut self, places: impl Iterator<Item = usize>, device: &Device) {
-        let places = indices(places, device);
+    fn select(&mut self, places: impl Iterator<Item = usize>) {
+        let places = indices(places, &self.key.device());
         self.key = self.key.clone().select(0, places.clone());
         self.value = self.value.clone().select(0, places);
     }

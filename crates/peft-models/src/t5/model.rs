@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
 use peft_core::precision::widen;
-use peft_core::{Attends, Backbone, BatchRows, Hooks, Scope, Site, SiteKind, Sites};
+use peft_core::{Attends, Backbone, BatchRows, Hooks, Scope, Site, SiteKind, Sites, on_device};
 
 use super::config::T5Config;
 use super::kept::indices;
@@ -97,23 +97,31 @@ impl T5ForConditionalGeneration {
 
     /// Runs the encoder on token ids and their mask, `[batch, seq]` each, under `hooks`.
     pub fn encode(&self, ids: Tensor<2, Int>, mask: Tensor<2, Int>, rows: BatchRows, hooks: &dyn Hooks) -> Encoded {
-        let made = self.encoder.forward(self.shared.forward(ids, hooks), mask, &rows, None, hooks);
-        Encoded { hidden: made.hidden, mask: made.mask, rows }
+        let made = self.encoder.forward(self.embed(ids, hooks), mask, &rows, None, hooks);
+        let mask = on_device(made.mask, &made.hidden.device());
+        Encoded { hidden: made.hidden, mask, rows }
+    }
+
+    /// Token ids, `[batch, seq]`, as vectors, `[batch, seq, d_model]`.
+    pub(super) fn embed(&self, ids: Tensor<2, Int>, hooks: &dyn Hooks) -> Tensor<3> {
+        self.shared.forward(on_device(ids, &self.shared.weight.device()), hooks)
     }
 
     /// Runs the decoder on token ids, `[batch, target]`, under `hooks`: scores `[batch, target, vocabulary]` of the token
     /// that follows each.
     pub fn decode(&self, ids: Tensor<2, Int>, encoded: &Encoded, hooks: &dyn Hooks) -> Tensor<3> {
-        let [_, target] = ids.dims();
+        let [count, target] = ids.dims();
         let memory = encoded.memory();
-        let visible = Tensor::ones(ids.dims(), &ids.device());
-        let embedded = self.shared.forward(ids, hooks);
+        let embedded = self.embed(ids, hooks);
+        let visible = Tensor::ones([count, target], &embedded.device());
         let made = self.decoder.forward(embedded, visible, &encoded.rows, Some(memory), hooks);
         self.scores_of(made.hidden.narrow(1, made.virtual_tokens, target), hooks)
     }
 
     /// Scores `[batch, seq, vocabulary]` of what the decoder made, `[batch, seq, d_model]`.
     pub(super) fn scores_of(&self, hidden: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        let matrix = self.lm_head.as_ref().map_or(&self.shared.weight, |head| &head.weight);
+        let hidden = on_device(hidden, &matrix.device());
         let hidden = widen(hidden);
         let hidden = match self.output.scale {
             Some(scale) => hidden * scale,
@@ -141,8 +149,8 @@ impl Encoded {
     }
 
     /// As a decoder reads it.
-    pub(super) fn memory(&self) -> Memory<'_> {
-        Memory { hidden: &self.hidden, mask: AttentionMask::new(self.mask.clone(), self.rows.clone()) }
+    pub(super) fn memory(&self) -> Memory {
+        Memory { hidden: self.hidden.clone(), mask: AttentionMask::new(self.mask.clone(), self.rows.clone()) }
     }
 }
 

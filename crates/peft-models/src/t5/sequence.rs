@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
-use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Sites};
+use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Sites, on_device};
 
 use super::config::T5Config;
 use super::names::to_reference;
@@ -85,7 +85,7 @@ impl T5Model {
             _ => Tensor::cat(vec![start, ids.narrow(1, 0, text - 1)], 1),
         };
         let visible = Tensor::ones([count, text], &shifted.device());
-        let memory = Memory { hidden: &read.hidden, mask: AttentionMask::new(read.mask, rows.clone()) };
+        let memory = Memory { hidden: read.hidden, mask: AttentionMask::new(read.mask, rows.clone()) };
         let made = self.decoder.forward(self.shared.forward(shifted, hooks), visible, &rows, Some(memory), hooks);
         made.hidden.narrow(1, made.virtual_tokens, text)
     }
@@ -96,6 +96,7 @@ impl ClassificationHead {
     fn forward(&self, hidden: Tensor<3>, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         let width = hidden.dims()[2];
         let at = last(batch.input_ids.clone(), batch.attention_mask.clone(), self.eos);
+        let at = on_device(at, &hidden.device());
         let end = hidden.gather(1, at.unsqueeze_dim::<3>(2).repeat_dim(2, width));
         let h = self.dense.forward(self.dropout.forward(end), hooks).tanh();
         self.out_proj.scores(self.dropout.forward(h), hooks)

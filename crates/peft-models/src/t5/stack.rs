@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::RmsNorm;
 use peft_core::precision::narrow;
-use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, Spans};
+use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, Spans, on_device};
 
 use super::attention::{AttentionBlock, Reads};
 use super::bias::{Buckets, Positions, RelativeBias};
@@ -45,9 +45,16 @@ pub(super) struct Stacked {
 }
 
 /// An encoder's output as a decoder reads it.
-pub(super) struct Memory<'a> {
-    pub(super) hidden: &'a Tensor<3>,
+pub(super) struct Memory {
+    pub(super) hidden: Tensor<3>,
     pub(super) mask: AttentionMask,
+}
+
+impl Memory {
+    fn go_to(&mut self, device: &Device) {
+        self.hidden = on_device(self.hidden.clone(), device);
+        self.mask.go_to(device);
+    }
 }
 
 impl T5Stack {
@@ -87,7 +94,7 @@ impl T5Stack {
         embedded: Tensor<3>,
         mask: Tensor<2, Int>,
         rows: &BatchRows,
-        memory: Option<Memory<'_>>,
+        memory: Option<Memory>,
         hooks: &dyn Hooks,
     ) -> Stacked {
         self.run(embedded, mask, rows, memory, None, hooks).0
@@ -99,7 +106,7 @@ impl T5Stack {
         embedded: Tensor<3>,
         mask: Tensor<2, Int>,
         rows: &BatchRows,
-        mut memory: Option<Memory<'_>>,
+        mut memory: Option<Memory>,
         mut keep: Option<&mut Vec<Kept>>,
         hooks: &dyn Hooks,
     ) -> (Stacked, Option<Positions>) {
@@ -120,16 +127,22 @@ impl T5Stack {
         let mut bias = positions.clone().map(|positions| RelativeBias::new(positions, text));
         hidden = self.dropout.forward(hidden);
         for block in &self.block {
+            // Each layer is run where it is, with all that it reads.
+            let device = block.attention.device();
+            hidden = on_device(hidden, &device);
+            visible.go_to(&device);
+            bias.iter_mut().for_each(|bias| bias.go_to(&device));
+            memory.iter_mut().for_each(|memory| memory.go_to(&device));
             let reads = Reads { memory: None, mask: &mut visible, bias: bias.as_mut(), keep: keep.as_deref_mut() };
             hidden = block.attention.forward(hidden, reads, hooks);
             if let (Some(attention), Some(memory)) = (&block.cross_attention, &mut memory) {
                 let (keep, mask) = (keep.as_deref_mut(), &mut memory.mask);
-                let reads = Reads { memory: Some(memory.hidden), mask, bias: None, keep };
+                let reads = Reads { memory: Some(&memory.hidden), mask, bias: None, keep };
                 hidden = attention.forward(hidden, reads, hooks);
             }
             hidden = block.feed_forward.forward(hidden, hooks);
         }
-        let hidden = self.dropout.forward(self.final_layer_norm.forward(hidden, hooks));
+        let hidden = self.dropout.forward(self.finish(hidden, hooks));
         (Stacked { hidden, mask, virtual_tokens }, positions)
     }
 
@@ -139,7 +152,7 @@ impl T5Stack {
         &self,
         embedded: Tensor<3>,
         rows: &BatchRows,
-        memory: Memory<'_>,
+        memory: Memory,
         hooks: &dyn Hooks,
     ) -> (Tensor<3>, Cache) {
         let [count, text, _] = embedded.dims();
@@ -156,13 +169,20 @@ impl T5Stack {
         let mut bias = cache.positions.clone().map(|positions| RelativeBias::new(positions, cache.text).of_last());
         let (mut hidden, mut kept) = (embedded, cache.kept.iter_mut());
         for block in &self.block {
+            let device = block.attention.device();
+            hidden = on_device(hidden, &device);
+            bias.iter_mut().for_each(|bias| bias.go_to(&device));
             for (attention, bias) in [(Some(&block.attention), bias.as_mut()), (block.cross_attention.as_ref(), None)] {
                 let Some(attention) = attention else { continue };
                 hidden = attention.step(hidden, kept.next().expect("one for each attention"), bias, hooks);
             }
             hidden = block.feed_forward.forward(hidden, hooks);
         }
-        self.final_layer_norm.forward(hidden, hooks)
+        self.finish(hidden, hooks)
+    }
+
+    fn finish(&self, hidden: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        self.final_layer_norm.forward(on_device(hidden, &self.final_layer_norm.weight.device()), hooks)
     }
 }
 
@@ -178,13 +198,13 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Keeps the rows at `rows` alone, in that order.
-    pub(super) fn select(&mut self, rows: &[usize], device: &Device) {
-        self.kept.iter_mut().for_each(|kept| kept.select(rows, device));
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        self.kept.iter_mut().for_each(|kept| kept.select(rows));
         self.positions = self.positions.take().map(|positions| positions.select(rows));
     }
 
     /// Continues `from`: for each row, as many of its continuations as there are to be, by their places.
-    pub(super) fn reorder(&mut self, from: &[usize], device: &Device) {
-        self.kept.iter_mut().for_each(|kept| kept.reorder(from, device));
+    pub(super) fn reorder(&mut self, from: &[usize]) {
+        self.kept.iter_mut().for_each(|kept| kept.reorder(from));
     }
 }
