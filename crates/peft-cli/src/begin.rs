@@ -25,6 +25,8 @@ pub(crate) struct Start<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) rows: &'a Rows,
     pub(crate) settings: &'a Settings,
+    /// The folder of an adapter to begin with.
+    pub(crate) adapter: Option<&'a Path>,
     /// The folder of a run that is resumed.
     pub(crate) run: Option<&'a Path>,
 }
@@ -34,6 +36,9 @@ pub(crate) struct Start<'a> {
 /// # Errors
 /// A size that is not the model's.
 pub(crate) fn complete(config: AnyConfig, start: &Start<'_>) -> Result<AnyConfig> {
+    if start.adapter.is_some() {
+        return Ok(config);
+    }
     Ok(match config {
         AnyConfig::Prefix(config) => AnyConfig::Prefix(config.resolve(start.model)?),
         AnyConfig::Prompt(config) => AnyConfig::Prompt(config.resolve(start.model)?),
@@ -49,11 +54,14 @@ pub(crate) fn complete(config: AnyConfig, start: &Start<'_>) -> Result<AnyConfig
     })
 }
 
-/// A fresh adapter.
+/// The adapter to train: a fresh one, or one that is trained on.
 ///
 /// # Errors
 /// What the method refuses.
 pub(crate) fn begin(config: &AnyConfig, start: &Start<'_>) -> Result<Adapter<AnyMethod>> {
+    if let Some(folder) = start.adapter {
+        return Ok(load_adapter(start.model, folder)?.1);
+    }
     match config {
         AnyConfig::Prompt(prompt) if prompt.prompt_tuning_init == PromptInit::Text => {
             let text = prompt.prompt_tuning_init_text.clone().unwrap_or_default();

@@ -5,10 +5,10 @@
 
 use anyhow::{Result, anyhow, bail};
 use peft::adapter::BottleneckConfig;
-use peft::{AnyConfig, Unsupported, default_feedforward, default_targets};
+use peft::{AnyConfig, Unsupported, default_feedforward, default_targets, read_adapter};
 use serde_json::{Map, Value};
 
-use crate::options::TrainOptions;
+use crate::options::{TrainOptions, absolute};
 
 /// A method that the program trains.
 struct Entry {
@@ -177,12 +177,33 @@ impl TrainOptions {
         self.without(|option| option == "method" || option == "learning_rate" || is_own(option))
     }
 
+    /// What an adapter to begin with says of itself: its method and, where none is named, its base.
+    ///
+    /// # Errors
+    /// A folder without one, and options that the adapter has settled.
+    pub(crate) fn of_init_adapter(self) -> Result<Self> {
+        let Some(folder) = self.init_adapter.as_deref().map(absolute) else { return Ok(self) };
+        let (config, file) = read_adapter(&folder)?;
+        if let Some(option) = self.given().into_iter().find(|option| *option == "method" || is_own(option)) {
+            bail!("{option}: the adapter in {} has settled that; leave it out", folder.display());
+        }
+        let Some(entry) = ENTRIES.iter().find(|entry| entry.kind == config.kind()) else {
+            bail!("init_adapter: {} is of {}, which is not trained here", folder.display(), config.kind());
+        };
+        let base = file.config.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_string);
+        let (method, model) = (Some(entry.name.to_string()), self.model.clone().or(base));
+        Ok(Self { method, model, init_adapter: Some(folder), ..self })
+    }
+
     /// Sets the method's own defaults, and refuses options of another method and values that make no sense.
     pub(crate) fn resolve_method(self) -> Result<Self> {
         let entry = self.entry()?;
         let foreign = |option: &&str| OWN.iter().any(|(own, methods)| own == option && !methods.contains(&entry.name));
         if let Some(option) = self.given().iter().find(|option| foreign(option)) {
             bail!("{option}: not an option of the method {}; leave it out, or choose another --method", entry.name);
+        }
+        if self.init_adapter.is_some() {
+            return Ok(Self { method: Some(entry.name.to_string()), ..self });
         }
         // What a run records is complete: later versions may have other defaults.
         let defaults: Self = serde_json::from_str(entry.defaults)?;

@@ -192,6 +192,9 @@ options! {
     /// qa: whether a question may have no answer [default: if one of the training rows has none]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     no_answer: bool,
+    /// Begin with the adapter in this folder: its method, its settings, its values
+    #[arg(long, value_name = "DIR")]
+    init_adapter: PathBuf,
     /// The method [default: lora]
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(methods()))]
     method: String,
@@ -522,6 +525,6 @@ fn default_output(model: &str, train: &Path) -> PathBuf {
     (1..).map(numbered).find(|folder| !folder.exists()).unwrap_or_default()
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -27,7 +27,10 @@ impl TrainOptions {
         let Some((_, text)) = RECIPES.iter().find(|(known, _)| *known == name) else {
             bail!("recipe: `{name}` is none of this version's; choose {}", recipes().join(" or "));
         };
-        Ok(self.over(toml::from_str(text)?))
+        let recipe: Self = toml::from_str(text)?;
+        // An adapter that is trained on brings its method along.
+        let recipe = if self.init_adapter.is_some() { recipe.without_method() } else { recipe };
+        Ok(self.over(recipe))
     }
 
     /// What the recipe leaves to the architecture: T-Few rescales keys, values and the gate's linear part, or, without a

@@ -11,7 +11,7 @@ use burn::train::renderer::MetricsRenderer;
 use peft::core::Backbone;
 use peft::core::quantise::{Bits, quantise, scheme};
 use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
-use peft::{AnyConfig, save_adapter};
+use peft::{AnyConfig, read_adapter, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
 use peft_trainer::{Plan, Rows, Trainee, train};
@@ -50,7 +50,7 @@ pub(crate) fn go(args: TrainArgs, device: Option<&str>) -> Result<bool> {
         }
         None => {
             let file = args.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
-            let options = args.options.over(file).with_recipe()?.resolve()?;
+            let options = args.options.over(file).with_recipe()?.of_init_adapter()?.resolve()?;
             RunFolder::refuse_taken(options.output.as_deref().unwrap_or(Path::new("")))?;
             (None, options)
         }
@@ -92,7 +92,8 @@ impl Session {
         let (task, data) = (options.task(), options.data());
         let asked = options.clone();
         let read = |path: &Path, labels: Option<&Labels>| Dataset::read(path, &asked, &data, labels);
-        let known = run.map(labels_of).transpose()?.flatten();
+        // Labels keep the ids that an adapter which is trained on has for them.
+        let known = run.or(options.init_adapter.as_deref()).map(labels_of).transpose()?.flatten();
         let train = read(options.train.as_deref().unwrap_or(Path::new("")), known.as_ref())?;
         if task == Task::Qa {
             options.no_answer = options.no_answer.or(Some(train.has_impossible()));
@@ -128,7 +129,8 @@ impl Session {
         let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
         let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);
-        let start = Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, run };
+        let adapter = self.options.init_adapter.as_deref();
+        let start = Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, adapter, run };
         let config = complete(config, &start)?;
         let adapter = begin(&config, &start)?;
         // The folder is touched only now: bad input leaves no trace.
@@ -182,7 +184,10 @@ impl Session {
         let task = self.options.task();
         let save: Vec<&str> =
             self.options.head().module().into_iter().chain(loaded.fresh_modules(self.shape.prefix())).collect();
-        let mut config = self.options.adapter_config(self.shape.model_type(), &save)?;
+        let mut config = match &self.options.init_adapter {
+            Some(folder) => of_adapter(folder, &save)?,
+            None => self.options.adapter_config(self.shape.model_type(), &save)?,
+        };
         config.record([
             ("task_type", json!(self.options.task_type())),
             ("base_model_name_or_path", json!(self.options.model)),
@@ -202,6 +207,18 @@ impl Session {
         }
         Ok(config)
     }
+}
+
+/// The configuration of an adapter that is trained on, which brings the modules in `save`.
+fn of_adapter(folder: &Path, save: &[&str]) -> Result<AnyConfig> {
+    let (config, file) = read_adapter(folder)?;
+    if let Some(module) = save.iter().find(|module| file.saved(module, "weight").is_none()) {
+        bail!(
+            "init_adapter: {} has no `{module}`, which this task needs; train a new adapter, or one of the same task",
+            folder.display()
+        );
+    }
+    Ok(config)
 }
 
 /// The base with its linear layers in so many bits, if any number was asked for: a scale for each 32 values of a row
