@@ -3,15 +3,16 @@
 //! One struct serves all three, so that a flag, the key of the TOML file and the key of the saved configuration
 //! cannot drift apart. Every field is optional here; [`TrainOptions::resolve`] fills in the defaults.
 
+mod data;
 mod parse;
+mod resolve;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
 use peft_data::corpus::Documents;
-use peft_data::{ColumnNames, ReadOptions};
 use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, OptimizerKind, Settings};
 use serde::{Deserialize, Serialize};
@@ -20,57 +21,10 @@ use parse::{Pattern, bias, bits, documents, indices, init, keep, label_as, names
 
 use crate::method::{PLACEMENTS, methods};
 use crate::recipe::recipes;
-use crate::task::{LabelAs, SHORTEST, Task};
+use crate::task::{LabelAs, Task};
 
-/// Which columns of a data file are read, and how.
-#[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DataOptions {
-    /// The column of texts; guessed from its name by default
-    #[arg(long, value_name = "NAME")]
-    pub(crate) text_column: Option<String>,
-    /// The column of second texts, for pairs
-    #[arg(long, value_name = "NAME")]
-    pub(crate) pair_column: Option<String>,
-    /// The column of labels, or of texts to write; guessed from its name by default
-    #[arg(long, value_name = "NAME")]
-    pub(crate) label_column: Option<String>,
-    /// The text, made of columns: "Review: {body} Stars:"
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text_column", "pair_column"])]
-    pub(crate) template: Option<String>,
-    /// choice: the columns of the texts to choose from, or one of lists; guessed by default
-    #[arg(long, value_name = "NAMES", value_parser = names)]
-    pub(crate) choice_columns: Option<OneOrMany<String>>,
-    /// The file has no header; columns are called 0, 1, …
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    pub(crate) no_header: Option<bool>,
-    /// Double quotes enclose values (the default for CSV)
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", conflicts_with = "no_quotes")]
-    pub(crate) quotes: Option<bool>,
-    /// Double quotes are ordinary characters (the default for TSV)
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    pub(crate) no_quotes: Option<bool>,
-}
-
-impl DataOptions {
-    pub(crate) fn names(&self) -> ColumnNames {
-        ColumnNames {
-            text: self.text_column.clone(),
-            text_pair: self.pair_column.clone(),
-            label: self.label_column.clone(),
-            template: self.template.clone(),
-            choices: self.choice_columns.as_ref().map(|names| names.as_slice().to_vec()),
-        }
-    }
-
-    pub(crate) fn reading(&self) -> ReadOptions {
-        let quoting = match (self.quotes, self.no_quotes) {
-            (Some(quotes), _) => Some(quotes),
-            (None, Some(no_quotes)) => Some(!no_quotes),
-            (None, None) => None,
-        };
-        ReadOptions { header: !self.no_header.unwrap_or(false), quoting, ..ReadOptions::default() }
-    }
-}
+pub(crate) use data::DataOptions;
+pub(crate) use resolve::absolute;
 
 /// Declares [`TrainOptions`] with its merge, so that a field cannot be forgotten in one of them.
 macro_rules! options {
@@ -389,66 +343,6 @@ impl TrainOptions {
         toml::to_string_pretty(self).context("the configuration does not serialise")
     }
 
-    /// Every option that has a default set to it, paths made absolute: what a run folder records.
-    ///
-    /// # Errors
-    /// A missing model or training file; a value that makes no sense.
-    pub(crate) fn resolve(self) -> Result<Self> {
-        let Some(model) = self.model.clone() else {
-            bail!("--model: name the base model, a folder or a hub id (or give --config)");
-        };
-        let Some(train) = self.train.clone() else {
-            bail!("--train: name a file of training rows (or give --config)");
-        };
-        if self.epochs.is_some() && self.max_steps.is_some() {
-            bail!("max_steps: says how long the run is, and so does epochs; leave one of them out");
-        }
-        let defaults = Settings::default();
-        let model = match Path::new(&model).is_dir() {
-            true => absolute(Path::new(&model)).to_string_lossy().into_owned(),
-            false => model,
-        };
-        let this = Self {
-            output: Some(self.output.clone().unwrap_or_else(|| default_output(&model, &train))),
-            model: Some(model),
-            train: Some(absolute(&train)),
-            valid: self.valid.as_deref().map(absolute),
-            valid_split: match self.valid {
-                Some(_) => None,
-                None => Some(self.valid_split.unwrap_or(0.1)),
-            },
-            epochs: match self.max_steps {
-                Some(_) => None,
-                None => self.epochs.or(Some(defaults.epochs)),
-            },
-            batch_size: self.batch_size.or(Some(defaults.batch_size)),
-            eval_batch_size: self.eval_batch_size.or(Some(defaults.eval_batch_size)),
-            gradient_accumulation: self.gradient_accumulation.or(Some(defaults.gradient_accumulation)),
-            optimizer: self.optimizer.or(Some(defaults.optimizer)),
-            learning_rate: self.learning_rate.or(Some(self.default_learning_rate())),
-            schedule: self.schedule.or(Some(defaults.schedule)),
-            warmup_ratio: self.warmup_ratio.or(Some(defaults.warmup_ratio)),
-            weight_decay: self.weight_decay.or(Some(defaults.weight_decay)),
-            max_grad_norm: self.max_grad_norm.or(Some(defaults.max_grad_norm)),
-            seed: self.seed.or(Some(defaults.seed)),
-            logging_steps: self.logging_steps.or(Some(defaults.logging_steps)),
-            keep: self.keep.or(Some(defaults.keep)),
-            ..self
-        };
-        this.settings().validate()?;
-        if this.lora_alpha.is_some_and(|alpha| !alpha.is_finite()) {
-            bail!("lora_alpha: must be a finite number");
-        }
-        let this = this.resolve_task()?.resolve_method()?;
-        if this.max_length.is_some_and(|n| n < SHORTEST) {
-            bail!("max_length: must be at least {SHORTEST}, for the special tokens and a word");
-        }
-        if this.valid_split.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
-            bail!("valid_split: must lie between 0 and 1");
-        }
-        Ok(this)
-    }
-
     /// These without what says how long the run is.
     fn without_length(self) -> Self {
         self.without(|option| option == "epochs" || option == "max_steps")
@@ -510,21 +404,4 @@ fn nearest(key: &str) -> String {
     let mut keys = TrainOptions::KEYS.to_vec();
     keys.sort_by_key(|known| strsim::damerau_levenshtein(key, known));
     format!("the nearest are {}", keys[..3].join(", "))
-}
-
-/// `runs/<model>-<data>`, numbered from the second on.
-fn default_output(model: &str, train: &Path) -> PathBuf {
-    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stem = train.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let data = match stem.as_str() {
-        "train" => train.parent().map(last).filter(|name| !name.is_empty()).unwrap_or(stem),
-        _ => stem,
-    };
-    let name = format!("{}-{data}", last(Path::new(model)));
-    let numbered = |n: usize| PathBuf::from("runs").join(if n == 1 { name.clone() } else { format!("{name}-{n}") });
-    (1..).map(numbered).find(|folder| !folder.exists()).unwrap_or_default()
-}
-
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -130,7 +130,8 @@ impl Session {
         let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
         let run = resumed.as_ref().map(RunFolder::path);
         let adapter = self.options.init_adapter.as_deref();
-        let start = Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, adapter, run };
+        let start =
+            Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, adapter, run };
         let config = complete(config, &start)?;
         let adapter = begin(&config, &start)?;
         // The folder is touched only now: bad input leaves no trace.
