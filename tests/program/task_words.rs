@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Place, train, train_t5};
 
-const OPTIONS: &str = "--target-modules all-linear --epochs 6";
+const OPTIONS: &str = "--method full --learning-rate 0.005 --epochs 8";
 
 /// A place with a run that has learnt the labels of single words.
 fn trained(more: &str) -> Place {
@@ -72,9 +72,9 @@ fn eval_measures_what_the_run_measured(#[case] options: &str, #[case] names: &[&
 #[test]
 fn labels_come_out_whichever_way_the_texts_went_in() {
     let place = trained("");
-    let texts = ["the film was good", "bad music\tplot"];
+    let texts = ["the film was good", "bad\tplot"];
     let given = place.peft_reading(&[&["predict", "--adapter", "run"], &texts[..]].concat(), b"");
-    assert_eq!(given.out, "is_good\tis good\tthe film was good\nnot_good\tnot good\tbad music plot\n", "{}", given.err);
+    assert_eq!(given.out, "is_good\tis good\tthe film was good\nnot_good\tnot good\tbad plot\n", "{}", given.err);
     let piped = place.peft_reading(&["predict", "--adapter", "run"], texts.join("\n\n").as_bytes());
     assert_eq!(piped.out, given.out);
     place.write("new.csv", format!("text\n{}\n", texts.join("\n")));

@@ -136,8 +136,9 @@ mod tests {
         assert_eq!(judge.kinds(), [ScoreKind::Accuracy, ScoreKind::F1, ScoreKind::ExactMatch]);
         let of = |written| scores(&judge, written, [ScoreKind::Accuracy, ScoreKind::ExactMatch, ScoreKind::F1]);
         assert_eq!(of(["very good", "bad", "very good"]), [1.0, 1.0, 1.0]);
-        // `good` is nearer to `very good` (5 edits) than `very long` is to `bad` (7), and neither is exact.
-        assert_eq!(of(["good", "bad", "very long"]), [1.0, 1.0 / 3.0, 1.0]);
+        // `good` is nearer to `bad` (3 edits) than to `very good` (5), and `very long` to `very good` (3).
+        assert_eq!(of(["good", "bad", "very long"]), [2.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0]);
+        assert_eq!(of(["very god", "bad", "very good"]), [1.0, 2.0 / 3.0, 1.0]);
         // The last is `bad`: two of three are right, and of the two good ones one is found.
         assert_eq!(of(["very good", "bad", "bad"]), [2.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0]);
     }

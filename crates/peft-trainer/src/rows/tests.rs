@@ -14,7 +14,7 @@ use crate::metrics::{ScoreKind, Targets};
 
 const TEXT: &str = "the film was good or bad and the plot was very long or not";
 
-/// A tokenizer of T5's kind, with a piece for each word of [`TEXT`].
+/// A tokenizer of T5's kind for the words of [`TEXT`].
 pub(crate) fn encoder() -> Arc<Encoder> {
     let options = UnigramOptions { vocab_size: 90, sentinels: 10 };
     saved(&TrainedTokenizer::unigram(&Corpus::from_texts(vec![TEXT; 50]), &options).unwrap())
@@ -49,6 +49,19 @@ fn two(labels: [Label; 2]) -> Examples {
     examples(vec![("the film was good", first, &[]), ("bad", second, &[])])
 }
 
+/// Texts as they are to be written, padded to the longest.
+fn targets<const N: usize>(encoder: &Encoder, texts: [&str; N]) -> Vec<Vec<i64>> {
+    let texts = encoder.encode_targets(&texts, 20).unwrap();
+    let width = texts.iter().map(Vec::len).max().unwrap();
+    let padded = |ids: Vec<u32>| ids.into_iter().map(i64::from).chain(std::iter::repeat(IGNORED)).take(width).collect();
+    texts.into_iter().map(padded).collect()
+}
+
+/// Tokens of a text, with the one that ends it.
+fn length(encoder: &Encoder, text: &str) -> usize {
+    targets(encoder, [text])[0].len()
+}
+
 fn ids(tensor: Tensor<2, Int>) -> Vec<i64> {
     tensor.into_data().iter::<i64>().collect()
 }
@@ -62,15 +75,20 @@ fn what_is_to_be_written_ends_and_is_padded_with_what_is_passed_over(
 ) {
     let (encoder, device) = (encoder(), Device::flex());
     let words = labels.map(|names| Labels::new(names).unwrap().words().unwrap());
-    let rows = Rows::written(&examples, words, 8, GenerationConfig::default(), &encoder).unwrap();
-    let id = |token: &str| i64::from(encoder.token_to_id(token).unwrap());
+    let rows = Rows::written(&examples, words, 20, GenerationConfig::default(), &encoder).unwrap();
     let made = rows.batch(&[1, 0], 0, &device);
-    let want = vec![vec![id("▁bad"), 1, IGNORED], vec![id("▁very"), id("▁good"), 1]];
+    let want = targets(&encoder, ["bad", "very good"]);
+    let end = |ids: &[i64]| ids.iter().rev().find(|&&id| id != IGNORED).copied();
+    assert!(want[0].ends_with(&[IGNORED]) && want.iter().all(|ids| end(ids) == Some(1)), "{want:?}");
     assert_eq!(ids(made.batch.target.as_ref().unwrap().labels.clone()), want.concat());
     assert_eq!(made.targets, Targets::Texts(want));
-    assert_eq!(ids(made.batch.input_ids)[..5], [id("▁bad"), 1, 0, 0, 0]);
-    // Texts and what is written of them count: 2 + 2 and 5 + 3.
-    assert_eq!((rows.lengths(), made.tokens, rows.items()), (vec![8, 4], 12, 2));
+    let read = targets(&encoder, ["bad", "the film was good"]).concat();
+    let padded: Vec<i64> = read.into_iter().map(|id| if id == IGNORED { 0 } else { id }).collect();
+    assert_eq!(ids(made.batch.input_ids), padded);
+    // Texts and what is written of them count.
+    let of = |texts: [&str; 2]| texts.map(|text| length(&encoder, text)).iter().sum::<usize>();
+    let lengths = vec![of(["the film was good", "very good"]), of(["bad", "bad"])];
+    assert_eq!((rows.lengths(), made.tokens, rows.items()), (lengths.clone(), lengths[0] + lengths[1], 2));
     assert!(made.generation.is_some());
     let first = if labels.is_some() { ScoreKind::Accuracy } else { ScoreKind::RougeL };
     assert_eq!(rows.scores()[0].kind(), first);
@@ -109,18 +127,18 @@ fn rows_bring_along_as_many_choices_as_they_like() {
         ("the film", Label::Class(1), &["good", "very bad"]),
         ("the plot was long", Label::Class(0), &["long", "good", "bad"]),
     ]);
-    let rows = Rows::choices(&examples, None, 8, ChoiceWeights::default(), &encoder).unwrap();
-    let id = |token: &str| i64::from(encoder.token_to_id(token).unwrap());
+    let rows = Rows::choices(&examples, None, 20, ChoiceWeights::default(), &encoder).unwrap();
     let made = rows.batch(&[1, 0], 0, &device);
     let Targets::Choices { choices, most, .. } = &made.targets else { panic!("choices") };
     assert_eq!((&choices.rows, &choices.right, *most), (&vec![0, 0, 0, 1, 1], &vec![0, 1], 3));
-    let one = |word: &str| vec![id(word), 1, IGNORED];
-    let want = [one("▁long"), one("▁good"), one("▁bad"), one("▁good"), vec![id("▁very"), id("▁bad"), 1]];
+    let want = targets(&encoder, ["long", "good", "bad", "good", "very bad"]);
     assert_eq!(choices.labels, want);
     let target = made.batch.target.as_ref().unwrap();
     assert_eq!(ids(target.labels.clone()), want.concat());
     assert_eq!(target.of.as_deref(), Some(&[0, 0, 0, 1, 1][..]));
-    assert_eq!(rows.lengths(), [3 + 5, 5 + 6]);
+    let of = |texts: &[&str]| texts.iter().map(|text| length(&encoder, text)).sum::<usize>();
+    let lengths = [of(&["the film", "good", "very bad"]), of(&["the plot was long", "long", "good", "bad"])];
+    assert_eq!(rows.lengths(), lengths);
     // The most of the split, also where the batch has fewer.
     let Targets::Choices { most, .. } = rows.batch(&[0], 0, &device).targets else { panic!("choices") };
     assert_eq!(most, 3);
@@ -143,7 +161,7 @@ fn chunks(encoder: &Encoder) -> Vec<Vec<u32>> {
 
 #[rstest]
 #[case::masked(bert(), |encoder: &Encoder| Noise::Masked(TokenMasking::new(encoder, 0.4).unwrap()))]
-#[case::spans(encoder(), |encoder: &Encoder| Noise::Spans(SpanCorruption::new(encoder, 0.3, 2.0).unwrap()))]
+#[case::spans(encoder(), |encoder: &Encoder| Noise::Spans(SpanCorruption::new(encoder, 0.5, 1.5).unwrap()))]
 fn noise_is_drawn_by_the_seed_of_a_batch(#[case] encoder: Arc<Encoder>, #[case] noise: fn(&Encoder) -> Noise) {
     let device = Device::flex();
     let rows = Rows::corpus(chunks(&encoder), noise(&encoder), &encoder).unwrap();
@@ -184,7 +202,7 @@ fn masked_tokens_are_to_be_found_at_their_places() {
 fn spans_and_what_is_left_make_the_chunk() {
     let encoder = encoder();
     let chunks = chunks(&encoder);
-    let noise = Noise::Spans(SpanCorruption::new(&encoder, 0.3, 2.0).unwrap());
+    let noise = Noise::Spans(SpanCorruption::new(&encoder, 0.5, 1.5).unwrap());
     let rows = Rows::corpus(chunks.clone(), noise, &encoder).unwrap();
     let made = rows.batch(&[0], 5, &Device::flex());
     let Targets::Texts(texts) = &made.targets else { panic!("texts") };
@@ -203,6 +221,6 @@ fn spans_and_what_is_left_make_the_chunk() {
 #[test]
 fn a_chunk_too_short_for_the_noise_is_refused() {
     let encoder = encoder();
-    let noise = Noise::Spans(SpanCorruption::new(&encoder, 0.3, 2.0).unwrap());
+    let noise = Noise::Spans(SpanCorruption::new(&encoder, 0.5, 1.5).unwrap());
     assert!(Rows::corpus(vec![vec![5]], noise, &encoder).is_err());
 }
