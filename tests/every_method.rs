@@ -126,6 +126,7 @@ impl World {
             input_ids: select(input_ids),
             attention_mask: select(attention_mask),
             token_type_ids: select(token_type_ids),
+            target: None,
             task_ids: Some(rows.iter().map(|&row| TASKS[row]).collect()),
         }
     }

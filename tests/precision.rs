@@ -175,7 +175,7 @@ fn lora_trains_where_f16_would_overflow(#[case] gated: bool, #[case] dtype: DTyp
     let mut lora = LoraConfig::new(4).with_target_modules(["q", "v", "wo"]).init(&base).unwrap();
     let mut optimizer = AdamWConfig::new().init();
     let batch = texts(&device);
-    let labels = batch.labels.clone().unsqueeze_dim::<3>(2);
+    let labels = batch.target.as_ref().unwrap().labels.clone().unsqueeze_dim::<3>(2);
     let mut losses = Vec::new();
     for _ in 0..200 {
         let chosen = log_softmax(base.scores(&batch, &lora), 2).gather(2, labels.clone());
