@@ -201,6 +201,10 @@ impl TrainOptions {
                 bail!("task: `{name}` has no decoder and makes no text; choose another --task, or use a T5")
             }
             (false, _) if self.task() == Task::Spans => bail!("task: `{name}` hides words, not spans; choose mlm"),
+            (true, Form::Scored) if self.task() == Task::Qa => bail!(
+                "task: `{name}` with a head for the task qa is not built; choose --task text, which writes the answer, or \
+                 use a BERT"
+            ),
             (true, _) if self.task() == Task::Mlm => bail!("task: `{name}` takes out spans, not words; choose spans"),
             _ => Ok(self),
         }
