@@ -24,6 +24,7 @@ mod refused_options;
 mod resume;
 mod run_folder;
 mod storage;
+mod t5_heads;
 mod task_qa;
 mod task_token;
 mod use_adapter;

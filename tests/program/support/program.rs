@@ -37,6 +37,14 @@ pub(crate) fn train_task(task: &str, extra: &str) -> String {
     train(&format!("--task {task} {file} {valid} {extra}"))
 }
 
+/// As [`train`], of a T5 and the rows of `words.csv`, `texts.csv` or `choices.jsonl`.
+pub(crate) fn train_t5(rows: &str, extra: &str) -> String {
+    let model = if extra.contains("--model") { "" } else { "--model t5" };
+    let valid = if extra.contains("--valid") { String::new() } else { format!("--valid valid-{rows}") };
+    let file = if extra.contains("--train") { String::new() } else { format!("--train {rows}") };
+    train(&format!("{model} {file} {valid} {extra}"))
+}
+
 /// How the program ended and what it said.
 #[derive(Debug)]
 pub(crate) struct Ended {
