@@ -28,6 +28,7 @@ mod resume;
 mod run_folder;
 mod storage;
 mod t5_files;
+mod t5_heads;
 mod t5_methods;
 mod task_choice;
 mod task_qa;

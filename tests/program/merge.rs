@@ -40,6 +40,7 @@ fn assert_merged(place: &Place, head: BertHead, outputs: usize) {
 #[rstest]
 #[case("lora --target-modules all-linear --bias all")]
 #[case("lora --use-dora")]
+#[case("lora --init-lora-weights pissa")]
 #[case("adalora --init-r 6 --target-r 2")]
 #[case("ia3")]
 #[case("layernorm")]

@@ -26,11 +26,7 @@ fn args(architecture: &str, output: &str) -> String {
 #[rstest]
 #[case::t5("t5", "T5ForConditionalGeneration", "spans")]
 #[case::bert("bert", "BertForMaskedLM", "mlm")]
-fn a_base_is_made_and_a_kill_changes_nothing(
-    #[case] architecture: &str,
-    #[case] class: &str,
-    #[case] task: &str,
-) {
+fn a_base_is_made_and_a_kill_changes_nothing(#[case] architecture: &str, #[case] class: &str, #[case] task: &str) {
     let place = Place::new();
     place.write("text.txt", text());
     place.succeeds(&args(architecture, "whole"));

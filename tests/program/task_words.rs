@@ -122,7 +122,6 @@ fn an_adapter_without_its_run_writes() {
 #[case::choice_of_bert("--model base --label-as choice", &["label_as: `bert` has no decoder", "use a T5"])]
 #[case::words_of_bert("--model base --label-words is_good=happy,not_good=sad", &["label_words: `bert` has no decoder", "use a T5"])]
 #[case::beams_of_bert("--model base --num-beams 2", &["num_beams: `bert` has no decoder", "use a T5"])]
-#[case::head("--label-as head", &["label_as: `t5` with a classifier is not built; choose --label-as text or choice"])]
 #[case::words_of_a_head("--label-as head --label-words is_good=happy", &[
     "label_words: not an option of labels as head; leave it out, or choose --label-as text or choice",
 ])]
@@ -134,7 +133,7 @@ fn an_adapter_without_its_run_writes() {
 #[case::same_words("--label-words is_good=happy,not_good=happy", &["label_words: `is_good` and `not_good` have the same words, `happy`; give them others"])]
 #[case::no_words("--label-words is_good=happy", &["label_words: give label `not_good` its words"])]
 #[case::unknown_label("--label-words is_good=happy,not_god=sad", &["label_words: there are words for `not_god`, which is no label", "`not_good`"])]
-#[case::multi("--task multi", &["task: `t5` with a head for the task multi is not built; choose --task single, text or choice"])]
+#[case::qa("--task qa", &["task: `t5` with a head for the task qa is not built; choose --task text"])]
 #[case::token("--task token --train train.conll --valid valid.conll", &["task: `t5` with a head for the task token"])]
 #[case::no_head("--method head", &["method: `t5` has no head to train; choose another --method"])]
 #[case::no_biases("--method bitfit", &["method: `t5` has no biases to train; choose another --method"])]

@@ -58,7 +58,10 @@ fn the_walk_through_t5_can_be_walked() {
     }
     assert_eq!(of("generate --adapter").out.lines().count(), 2);
     let chosen: serde_json::Value = serde_json::from_str(&of("predict --adapter runs/tweets-t-few").out).unwrap();
-    assert!(chosen["probabilities"]["complaint"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{chosen}");
+    assert!(
+        chosen["probabilities"]["complaint"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)),
+        "{chosen}"
+    );
     assert_eq!(place.json("runs/tweets/adapter_config.json")["task_type"], "SEQ_2_SEQ_LM");
     assert_eq!(place.json("runs/tweets-merged/config.json")["architectures"][0], "T5ForConditionalGeneration");
 }

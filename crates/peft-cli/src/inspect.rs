@@ -18,6 +18,7 @@ use crate::hub;
 use crate::method::describe;
 use crate::options::TrainOptions;
 use crate::run_folder::{labels_of, options_of};
+use crate::session::outputs_of;
 use crate::task::Task;
 use crate::terminal::say;
 use crate::train::thousands;
@@ -37,7 +38,7 @@ fn model(args: &InspectArgs, device: &Device) -> Result<()> {
     say!("model      {} ({})", args.path, config.model_type())?;
     say!("shape      {}", shape(&config))?;
     let head = if config.makes_text() { Head::Text } else { Head::Sequence };
-    let mut fresh: Vec<String> = head.module().into_iter().map(str::to_string).collect();
+    let mut fresh: Vec<String> = config.head_module(head).into_iter().map(str::to_string).collect();
     match Checkpoint::open(&folder) {
         Ok(checkpoint) => {
             let held: Vec<String> =
@@ -139,7 +140,7 @@ fn adapter(folder: &Path, all: bool, device: &Device) -> Result<()> {
     // The share needs the base's size; its configuration is enough.
     if let Ok(base) = hub::resolve(&text("base_model_name_or_path"), None, &[]) {
         let config = ModelConfig::from_folder(&base).context("the base's configuration")?;
-        let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
+        let outputs = outputs_of(&file).unwrap_or(2);
         let task = Some(Task::of(&file.config, Some(outputs)));
         let head = TrainOptions { task, ..TrainOptions::default() }.head();
         share(parameters, AnyModel::new(&config, head, outputs, device)?.num_params())?;

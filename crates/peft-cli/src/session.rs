@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use peft::core::file::AdapterFile;
 use peft::core::{Adapter, Frozen};
-use peft::models::{AnyModel, ModelConfig};
+use peft::models::{AnyModel, ModelConfig, Skeleton};
 use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
 use peft_data::{AnswerOptions, Encoder, Labels};
 use serde_json::{Map, Value};
@@ -14,16 +15,124 @@ use crate::compute::Compute;
 use crate::hub::{self, Need};
 use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
-use crate::task::Task;
+use crate::task::{LabelAs, Task};
 use crate::terminal::note;
 use crate::train::quantised;
 use crate::writing::Tokenising;
 
+/// An adapter, and what is known of its base without reading a weight.
+pub(crate) struct Opened {
+    /// The folder of the adapter.
+    folder: PathBuf,
+    /// That of its run, which has the labels and the tokenizer.
+    run: PathBuf,
+    pub(crate) adapter: AnyConfig,
+    /// The folder of the base.
+    pub(crate) base: PathBuf,
+    /// The configuration of the base.
+    pub(crate) config: ModelConfig,
+    pub(crate) task: Task,
+    /// The labels that somebody named.
+    pub(crate) labels: Option<Labels>,
+    /// Outputs of the classifier that the adapter brings.
+    outputs: Option<usize>,
+    /// The options of the run, where the folder is one.
+    pub(crate) options: TrainOptions,
+}
+
+impl Opened {
+    /// Opens the adapter in `folder` (a run, one of its checkpoints, or any PEFT folder) on `model`, by default the one it
+    /// was trained on, of which `needs` are needed.
+    ///
+    /// # Errors
+    /// A missing or damaged file, an unfinished run, a task that the base does not do.
+    pub(crate) fn new(folder: &Path, model: Option<&str>, needs: &[Need]) -> Result<Self> {
+        // A checkpoint lies two folders below the run that its tokenizer and labels are in.
+        let run = match folder.parent().and_then(Path::parent) {
+            Some(run) if !folder.join("config.toml").exists() && run.join("config.toml").exists() => run,
+            _ => folder,
+        };
+        let options = options_of(run)?;
+        if let Some(options) = &options
+            && !folder.join(peft::core::file::CONFIG).exists()
+        {
+            let run = options.output.as_deref().unwrap_or(folder).display();
+            bail!("{}: the run is not finished; continue it with: peft train --resume {run}", folder.display());
+        }
+        let (adapter, file) = read_adapter(folder)?;
+        let text = |field: &str| file.config.get(field).and_then(Value::as_str);
+        let Some(name) = model.or(text("base_model_name_or_path")) else {
+            bail!("{}: does not say what model it was trained on; name it with --model", folder.display());
+        };
+        let base = hub::resolve(name, text("revision").filter(|_| model.is_none()), needs)?;
+        let outputs = outputs_of(&file);
+        let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
+        let mut options = options.unwrap_or_default();
+        let task = match (options.task, Task::of(&file.config, outputs)) {
+            (Some(task), _) => task,
+            // Labels travel with an adapter that says them in words.
+            (None, Task::Text) if labels.is_some() => Task::Single,
+            (None, task) => task,
+        };
+        // Only a classifier is saved under this name, also on a model that makes texts.
+        if task == Task::Single && options.label_as.is_none() && text("task_type") == Some("SEQ_CLS") {
+            options.label_as = Some(LabelAs::Head);
+        }
+        let tokens = adapter.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
+        let config = ModelConfig::from_folder(&base)?;
+        let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options }.resolve_for(&config)?;
+        options.refuse_too_long(config.positions())?;
+        let (folder, run) = (folder.to_path_buf(), run.to_path_buf());
+        Ok(Self { folder, run, adapter, base, config, task, labels, outputs, options })
+    }
+
+    /// The base without its values, its parts where they are to be.
+    ///
+    /// # Errors
+    /// A missing or damaged file, a head that the base does not have, and a base that has no room.
+    pub(crate) fn skeleton(&self, compute: &Compute) -> Result<Skeleton<AnyModel>> {
+        // How many labels a head of the base itself has is known with its weights; it is small.
+        let devices = compute.devices(&self.config, self.options.head(), self.outputs.unwrap_or_default())?;
+        Ok(AnyModel::open(&self.base, self.options.head(), self.outputs, devices.first())?.place(&devices))
+    }
+
+    /// The base, in as many bits as the run had it in.
+    ///
+    /// # Errors
+    /// As [`skeleton`](Self::skeleton), and weights that do not fit.
+    pub(crate) fn model(&self, compute: &Compute) -> Result<AnyModel> {
+        quantised(self.skeleton(compute)?.load()?.module, self.options.base_bits)
+    }
+
+    /// The adapter on that base, or on one without values where its method does not read them.
+    ///
+    /// # Errors
+    /// An adapter that does not fit.
+    pub(crate) fn adapter_on(&self, model: &AnyModel) -> Result<Adapter<AnyMethod>> {
+        Ok(load_adapter(model, &self.folder)?.1)
+    }
+
+    /// The tokenizer: the run's, or else the base's.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub(crate) fn encoder(&self) -> Result<Encoder> {
+        Ok(Encoder::from_folder(self.tokenizer(), self.options.max_length(self.config.positions()))?)
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_tokenizer(&self) -> bool {
+        ["tokenizer.json", "vocab.txt"].iter().any(|name| self.tokenizer().join(name).exists())
+    }
+
+    fn tokenizer(&self) -> &Path {
+        if self.run.join("tokenizer.json").exists() { &self.run } else { &self.base }
+    }
+}
+
 /// An adapter, its base, its tokenizer and the names of its labels.
 pub(crate) struct Scorer {
     pub(crate) model: Frozen<AnyModel>,
-    /// Its configuration.
-    pub(crate) config: ModelConfig,
     pub(crate) adapter: Adapter<AnyMethod>,
     pub(crate) encoder: Arc<Encoder>,
     pub(crate) task: Task,
@@ -41,46 +150,11 @@ impl Scorer {
     /// # Errors
     /// A missing or damaged file, a base that does not fit or has no room, an unfinished run.
     pub(crate) fn load(folder: &Path, model: Option<&str>, compute: &Compute) -> Result<Self> {
-        // A checkpoint lies two folders below the run that its tokenizer and labels are in.
-        let run = match folder.parent().and_then(Path::parent) {
-            Some(run) if !folder.join("config.toml").exists() && run.join("config.toml").exists() => run,
-            _ => folder,
-        };
-        let options = options_of(run)?;
-        if let Some(options) = &options
-            && !folder.join(peft::core::file::CONFIG).exists()
-        {
-            let run = options.output.as_deref().unwrap_or(folder).display();
-            bail!("{}: the run is not finished; continue it with: peft train --resume {run}", folder.display());
-        }
-        let (config, file) = read_adapter(folder)?;
-        let named = file.config.get("base_model_name_or_path").and_then(|name| name.as_str());
-        let Some(name) = model.or(named) else {
-            bail!("{}: does not say what model it was trained on; name it with --model", folder.display());
-        };
-        let revision = file.config.get("revision").and_then(|name| name.as_str()).filter(|_| model.is_none());
-        let base = hub::resolve(name, revision, &[Need::Tokenizer, Need::Weights])?;
-        let outputs = file.saved("classifier", "weight").map(|weight| weight.shape()[0]);
-        let options = options.unwrap_or_default();
-        let labels = labels_of(run)?.map_or_else(|| labels_in(&file.config), |labels| Ok(Some(labels)))?;
-        let task = match (options.task, Task::of(&file.config, outputs)) {
-            (Some(task), _) => task,
-            // Labels travel with an adapter that says them in words.
-            (None, Task::Text) if labels.is_some() => Task::Single,
-            (None, task) => task,
-        };
-        let tokens = config.to_json().get("num_virtual_tokens").and_then(Value::as_u64).map(|tokens| tokens as usize);
-        let shape = ModelConfig::from_folder(&base)?;
-        let options = TrainOptions { task: Some(task), num_virtual_tokens: tokens, ..options }.resolve_for(&shape)?;
-        // How many labels a head of the base itself has is known with its weights; it is small.
-        let devices = compute.devices(&shape, options.head(), outputs.unwrap_or_default())?;
-        let model = AnyModel::open(&base, options.head(), outputs, devices.first())?.place(&devices).load()?.module;
-        let model = quantised(model, options.base_bits)?;
-        let (_, adapter) = load_adapter(&model, folder)?;
-        let tokenizer = if run.join("tokenizer.json").exists() { run } else { &base };
-        let positions = shape.positions();
-        options.refuse_too_long(positions)?;
-        let encoder = Arc::new(Encoder::from_folder(tokenizer, options.max_length(positions))?);
+        let opened = Opened::new(folder, model, &[Need::Tokenizer, Need::Weights])?;
+        let model = opened.model(compute)?;
+        let adapter = opened.adapter_on(&model)?;
+        let encoder = Arc::new(opened.encoder()?);
+        let Opened { adapter: config, base, task, labels, outputs, options, .. } = opened;
         let outputs = outputs.unwrap_or_else(|| labels.as_ref().map_or(2, Labels::len));
         let labels = match (labels, task) {
             (labels @ Some(_), _) => labels,
@@ -91,7 +165,7 @@ impl Scorer {
             (None, _) => None,
         };
         unknown(&config);
-        Ok(Self { model: Frozen::new(model), config: shape, adapter, encoder, task, labels, base, options })
+        Ok(Self { model: Frozen::new(model), adapter, encoder, task, labels, base, options })
     }
 
     /// The columns named now, or else those the run was trained on.
@@ -122,6 +196,12 @@ impl Scorer {
     pub(crate) fn pad_id(&self) -> u32 {
         self.encoder.pad_id().unwrap_or(0)
     }
+}
+
+/// Outputs of the classifier that an adapter brings: of its last linear map.
+pub(crate) fn outputs_of(file: &AdapterFile) -> Option<usize> {
+    let weight = ["classifier", "classification_head.out_proj"].iter().find_map(|head| file.saved(head, "weight"))?;
+    weight.shape().first().copied()
 }
 
 /// The labels that the folder of another library names.

@@ -205,7 +205,8 @@ impl TrainOptions {
             self.label_as = Some(if makes_text { LabelAs::Text } else { LabelAs::Head });
         }
         for (method, lacks) in [("head", "no head"), ("bitfit", "no biases")] {
-            if makes_text && self.method() == method {
+            let is_there = method == "head" && self.form() == Form::Scored;
+            if makes_text && self.method() == method && !is_there {
                 bail!("method: `{name}` has {lacks} to train; choose another --method");
             }
         }
@@ -213,13 +214,6 @@ impl TrainOptions {
             (true, _) if task == Task::Spans => Ok(self),
             (true, _) if task == Task::Mlm => bail!("task: `{name}` takes out spans, not words; choose spans"),
             (false, _) if task == Task::Spans => bail!("task: `{name}` hides words, not spans; choose mlm"),
-            (true, Form::Scored) if task == Task::Single => {
-                bail!("label_as: `{name}` with a classifier is not built; choose --label-as text or choice")
-            }
-            (true, Form::Scored) => bail!(
-                "task: `{name}` with a head for the task {} is not built; choose --task single, text or choice, or use a BERT",
-                task.name()
-            ),
             (false, Form::Written | Form::Chosen) if task == Task::Single => {
                 bail!("label_as: `{name}` has no decoder and makes no text; leave it out, or use a T5")
             }
@@ -232,6 +226,10 @@ impl TrainOptions {
                 }
                 None => Ok(self),
             },
+            (true, Form::Scored) if task == Task::Qa => bail!(
+                "task: `{name}` with a head for the task qa is not built; choose --task text, which writes the answer, or \
+                 use a BERT"
+            ),
             _ => Ok(self),
         }
     }

@@ -183,8 +183,8 @@ impl Session {
     /// hold is new, and so must be trained and saved.
     fn adapter_config<M>(&self, loaded: &Loaded<M>) -> Result<AnyConfig> {
         let task = self.options.task();
-        let save: Vec<&str> =
-            self.options.head().module().into_iter().chain(loaded.fresh_modules(self.shape.prefix())).collect();
+        let head = self.shape.head_module(self.options.head());
+        let save: Vec<&str> = head.into_iter().chain(loaded.fresh_modules(self.shape.prefix())).collect();
         let mut config = match &self.options.init_adapter {
             Some(folder) => of_adapter(folder, &save)?,
             None => self.options.adapter_config(self.shape.model_type(), &save)?,

@@ -9,7 +9,10 @@ use crate::bert::{AnyBert, BertHead};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::load::{Loaded, Skeleton};
-use crate::t5::T5ForConditionalGeneration;
+use crate::t5::{
+    T5Config, T5EncoderForSequenceClassification, T5ForConditionalGeneration, T5ForSequenceClassification,
+    T5ForTokenClassification, T5Head,
+};
 
 /// Makes an enum of models a model: to Burn it is the one in it. There is no path segment for the variant, so that sites,
 /// parameters and checkpoints are called what they are without it.
@@ -119,7 +122,8 @@ pub enum Head {
 }
 
 impl Head {
-    /// The end of the reference's class name: a checkpoint lists its class in `architectures`.
+    /// The end of the reference's class name, as BERT has it: a checkpoint lists its class in `architectures`.
+    /// [`ModelConfig::class`] is the whole name.
     pub fn class(self) -> &'static str {
         match self {
             Self::Sequence => BertHead::Sequence.class(),
@@ -130,19 +134,23 @@ impl Head {
         }
     }
 
-    /// The reference's name of the module that a task brings along, as `modules_to_save` takes it; `None` where the
-    /// checkpoint has what it takes.
-    pub fn module(self) -> Option<&'static str> {
-        self.of_bert().filter(|head| *head != BertHead::MaskedLm).map(BertHead::module)
-    }
-
-    fn of_bert(self) -> Option<BertHead> {
+    pub(crate) fn of_bert(self) -> Option<BertHead> {
         match self {
             Self::Sequence => Some(BertHead::Sequence),
             Self::Token => Some(BertHead::Token),
             Self::QuestionAnswering => Some(BertHead::QuestionAnswering),
             Self::MaskedLm => Some(BertHead::MaskedLm),
             Self::Text => None,
+        }
+    }
+
+    /// A text is scored by the encoder, unless the checkpoint says that its decoder does it.
+    pub(crate) fn of_t5(self, config: &T5Config) -> Option<T5Head> {
+        match self {
+            Self::Token => Some(T5Head::Token),
+            Self::Sequence if T5Head::of(config) == Some(T5Head::Sequence) => Some(T5Head::Sequence),
+            Self::Sequence => Some(T5Head::EncoderSequence),
+            Self::QuestionAnswering | Self::MaskedLm | Self::Text => None,
         }
     }
 }
@@ -155,9 +163,21 @@ pub enum AnyModel {
     Bert(AnyBert),
     /// T5, which makes texts.
     T5(T5ForConditionalGeneration),
+    /// T5 with a vector of scores for each position.
+    T5Token(T5ForTokenClassification),
+    /// T5 with one for a text, which its decoder reads as well.
+    T5Sequence(T5ForSequenceClassification),
+    /// T5's encoder with one for a text.
+    T5EncoderSequence(T5EncoderForSequenceClassification),
 }
 
-any_of!(AnyModel { Bert(AnyBert), T5(T5ForConditionalGeneration) });
+any_of!(AnyModel {
+    Bert(AnyBert),
+    T5(T5ForConditionalGeneration),
+    T5Token(T5ForTokenClassification),
+    T5Sequence(T5ForSequenceClassification),
+    T5EncoderSequence(T5EncoderForSequenceClassification),
+});
 
 impl AnyModel {
     /// A model on `device`, its weights not yet loaded. `outputs` is the size of a classifier; the other heads have
@@ -166,11 +186,19 @@ impl AnyModel {
     /// # Errors
     /// [`Error::Config`] for a head that the architecture does not have, or a value it does not compute.
     pub fn new(config: &ModelConfig, head: Head, outputs: usize, device: &Device) -> Result<Self> {
-        Ok(match (config, head.of_bert()) {
-            (ModelConfig::Bert(config), Some(head)) => AnyBert::new(config, head, outputs, device).into(),
-            (ModelConfig::T5(config), None) => T5ForConditionalGeneration::new(config, device)?.into(),
-            _ => return Err(unfit(config, head)),
-        })
+        match config {
+            ModelConfig::Bert(bert) => {
+                let head = head.of_bert().ok_or_else(|| unfit(config, head))?;
+                Ok(AnyBert::new(bert, head, outputs, device).into())
+            }
+            ModelConfig::T5(t5) => Ok(match head.of_t5(t5) {
+                Some(T5Head::Token) => T5ForTokenClassification::new(t5, outputs, device)?.into(),
+                Some(T5Head::Sequence) => T5ForSequenceClassification::new(t5, outputs, device)?.into(),
+                Some(T5Head::EncoderSequence) => T5EncoderForSequenceClassification::new(t5, outputs, device)?.into(),
+                None if head == Head::Text => T5ForConditionalGeneration::new(t5, device)?.into(),
+                None => return Err(unfit(config, head)),
+            }),
+        }
     }
 
     /// Loads the checkpoint in `folder` onto `device`, in f32, as the `from_folder` of the model does.
@@ -184,14 +212,24 @@ impl AnyModel {
     /// The same without its values, which are read later or never.
     ///
     /// # Errors
-    /// As [`from_folder`](Self::from_folder), but for what the file holds of tensors.
+    /// As the model's own, and [`Error::Config`] for a head that the architecture does not have.
     pub fn open(folder: &Path, head: Head, outputs: Option<usize>, device: &Device) -> Result<Skeleton<Self>> {
         let config = ModelConfig::from_folder(folder)?;
-        Ok(match (&config, head.of_bert()) {
-            (ModelConfig::Bert(_), Some(head)) => AnyBert::open(folder, head, outputs, device)?.map(Self::from),
-            (ModelConfig::T5(_), None) => T5ForConditionalGeneration::open(folder, device)?.map(Self::from),
-            _ => return Err(unfit(&config, head)),
-        })
+        match &config {
+            ModelConfig::Bert(_) => {
+                let head = head.of_bert().ok_or_else(|| unfit(&config, head))?;
+                Ok(AnyBert::open(folder, head, outputs, device)?.map(Self::from))
+            }
+            ModelConfig::T5(t5) => Ok(match head.of_t5(t5) {
+                Some(T5Head::Token) => T5ForTokenClassification::open(folder, outputs, device)?.map(Self::from),
+                Some(T5Head::Sequence) => T5ForSequenceClassification::open(folder, outputs, device)?.map(Self::from),
+                Some(T5Head::EncoderSequence) => {
+                    T5EncoderForSequenceClassification::open(folder, outputs, device)?.map(Self::from)
+                }
+                None if head == Head::Text => T5ForConditionalGeneration::open(folder, device)?.map(Self::from),
+                None => return Err(unfit(&config, head)),
+            }),
+        }
     }
 }
 
@@ -228,5 +266,30 @@ mod tests {
         assert!(matches!(AnyModel::new(&bert, Head::Token, 3, &device), Ok(AnyModel::Bert(AnyBert::Token(_)))));
         let error = AnyModel::new(&bert, Head::Text, 0, &device).unwrap_err().to_string();
         assert!(error.contains("no decoder") && error.contains("T5"), "{error}");
+    }
+
+    #[test]
+    fn a_t5_scores_with_the_head_its_checkpoint_names() {
+        let of = |architecture: &str| {
+            config(json!({"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 1, "num_heads": 2,
+                          "architectures": [architecture]}))
+        };
+        let device = Device::flex();
+        let t5 = of("T5ForConditionalGeneration");
+        assert!(matches!(AnyModel::new(&t5, Head::Sequence, 3, &device), Ok(AnyModel::T5EncoderSequence(_))));
+        assert!(matches!(AnyModel::new(&t5, Head::Token, 3, &device), Ok(AnyModel::T5Token(_))));
+        assert_eq!(t5.class(Head::Sequence), "T5EncoderForSequenceClassification");
+        assert_eq!(
+            [Head::Sequence, Head::Token, Head::Text].map(|head| t5.head_module(head)),
+            [Some("classifier"), Some("classifier"), None]
+        );
+        let named = of("T5ForSequenceClassification");
+        assert!(matches!(AnyModel::new(&named, Head::Sequence, 3, &device), Ok(AnyModel::T5Sequence(_))));
+        assert_eq!(named.head_module(Head::Sequence), Some("classification_head"));
+        assert_eq!(named.class(Head::Sequence), "T5ForSequenceClassification");
+        for head in [Head::QuestionAnswering, Head::MaskedLm] {
+            let error = AnyModel::new(&t5, head, 2, &device).unwrap_err().to_string();
+            assert!(error.contains("`t5`") && error.contains(head.class()), "{error}");
+        }
     }
 }

@@ -6,10 +6,10 @@ use peft_core::Naming;
 use serde_json::Value;
 
 use crate::any::Head;
-use crate::bert::{self, BertConfig};
+use crate::bert::{self, BertConfig, BertHead};
 use crate::checkpoint::read_json;
 use crate::error::{Error, Result};
-use crate::t5::{self, T5Config};
+use crate::t5::{self, T5Config, T5Head};
 
 /// `config.json` of a checkpoint of any architecture.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,14 +83,28 @@ impl ModelConfig {
         matches!(self, Self::T5(_))
     }
 
-    /// The reference's name of the model with a head: a checkpoint lists it in `architectures`.
+    /// The reference's name of the model with a head: a checkpoint lists it in `architectures`. One is ours,
+    /// `T5EncoderForSequenceClassification`.
     pub fn class(&self, head: Head) -> String {
         let architecture = match self {
             Self::Bert(_) => "Bert",
             Self::T5(config) if config.model_type == "mt5" => "MT5",
             Self::T5(_) => "T5",
         };
-        format!("{architecture}{}", head.class())
+        let class = match self {
+            Self::Bert(_) => head.class(),
+            Self::T5(config) => head.of_t5(config).map_or(head.class(), T5Head::class),
+        };
+        format!("{architecture}{class}")
+    }
+
+    /// The reference's name of the module that a task brings along, as `modules_to_save` takes it; `None` where the
+    /// checkpoint has what it takes.
+    pub fn head_module(&self, head: Head) -> Option<&'static str> {
+        match self {
+            Self::Bert(_) => head.of_bert().filter(|head| *head != BertHead::MaskedLm).map(BertHead::module),
+            Self::T5(config) => head.of_t5(config).map(T5Head::module),
+        }
     }
 
     /// How module paths relate to the reference's names.

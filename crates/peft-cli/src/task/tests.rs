@@ -110,7 +110,6 @@ fn the_architecture_decides_how_a_label_is_said(
 #[case(bert(), asking(Task::Single, Some(LabelAs::Text)), "label_as: `bert` has no decoder")]
 #[case(bert(), asking(Task::Choice, None), "task: `bert` has no decoder")]
 #[case(bert(), TrainOptions { num_beams: Some(2), ..TrainOptions::default() }, "num_beams: `bert` has no decoder")]
-#[case(t5(), asking(Task::Single, Some(LabelAs::Head)), "label_as: `t5` with a classifier is not built")]
 #[case(t5(), asking(Task::Mlm, None), "task: `t5` takes out spans, not words; choose spans")]
 #[case(bert(), asking(Task::Spans, None), "task: `bert` hides words, not spans; choose mlm")]
 #[case(t5(), asking(Task::Qa, None), "task: `t5` with a head for the task qa is not built")]

@@ -128,6 +128,9 @@ impl Scorer for T5ForTokenClassification {
 ///
 /// The reference has no such model: its [`T5ForSequenceClassification`](super::T5ForSequenceClassification) runs the decoder
 /// as well. Names are those of [`T5ForTokenClassification`], so the checkpoint of any T5, encoder or whole, is one for this.
+///
+/// A prompt in front of the text is read with it and is not in the mean. The reference, whose encoders pool position 0,
+/// pools the first virtual token there.
 #[derive(Module, Debug)]
 pub struct T5EncoderForSequenceClassification {
     transformer: T5Encoder,
