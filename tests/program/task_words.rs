@@ -134,7 +134,6 @@ fn an_adapter_without_its_run_writes() {
 #[case::no_words("--label-words is_good=happy", &["label_words: give label `not_good` its words"])]
 #[case::unknown_label("--label-words is_good=happy,not_god=sad", &["label_words: there are words for `not_god`, which is no label", "`not_good`"])]
 #[case::qa("--task qa", &["task: `t5` with a head for the task qa is not built; choose --task text"])]
-#[case::token("--task token --train train.conll --valid valid.conll", &["task: `t5` with a head for the task token"])]
 #[case::no_head("--method head", &["method: `t5` has no head to train; choose another --method"])]
 #[case::no_biases("--method bitfit", &["method: `t5` has no biases to train; choose another --method"])]
 #[case::label_words_of_a_text("--task text --label-words a=b", &["label_words: not an option of the task text", "--task single"])]
