@@ -10,6 +10,7 @@ mod combine;
 mod config_file;
 mod conform;
 mod convert;
+mod counts;
 mod determinism;
 mod hub;
 mod interop;

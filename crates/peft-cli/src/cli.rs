@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::combine::combinations;
 use crate::compute::Compute;
 use crate::generate::GenerationArgs;
+use crate::method::is_of_method;
 use crate::options::{DataOptions, TrainOptions};
 use crate::pretrain::ShapeArgs;
 use crate::{adapters, backend, combine, conform, convert, eval, generate, inspect, merge, predict, pretrain, train};
@@ -37,7 +38,7 @@ enum Command {
     /// Make texts of texts, with T5 and any adapter or none
     Generate(Box<GenerateArgs>),
     /// Say what a model, an adapter or a run holds
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     /// Fold an adapter into its base and write the model that results
     Merge(MergeArgs),
     /// Make one LoRA adapter of several
@@ -165,15 +166,14 @@ pub(crate) struct GenerateArgs {
 pub(crate) struct InspectArgs {
     /// A model folder or hub id, an adapter folder, or a run folder
     pub(crate) path: String,
-    /// For a model: count what LoRA of this rank would train
+    /// For a model: count what LoRA of this rank would train; with --method and the options below, what any method would
     #[arg(long, value_name = "N")]
     pub(crate) rank: Option<usize>,
-    /// With --rank: the modules to adapt
-    #[arg(long, value_name = "NAMES", requires = "rank")]
-    pub(crate) target_modules: Option<String>,
-    /// With --rank: outputs of a new classification head
+    /// Outputs of a new classification head
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) labels: usize,
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
     /// List every tensor and site
     #[arg(long)]
     pub(crate) all: bool,
@@ -288,7 +288,15 @@ impl Cli {
             let is_shown = shown(argument.get_id().as_str());
             if is_shown { argument } else { argument.hide(true) }
         };
-        let command = Self::command().mut_subcommand("pretrain", |command| command.mut_args(hide));
+        // What is counted is a method's: its options are shown.
+        let of_method = |argument: clap::Arg| {
+            let id = argument.get_id().as_str();
+            let is_shown = !TrainOptions::KEYS.contains(&id) || is_of_method(id);
+            if is_shown { argument } else { argument.hide(true) }
+        };
+        let command = Self::command()
+            .mut_subcommand("pretrain", |command| command.mut_args(hide))
+            .mut_subcommand("inspect", |command| command.mut_args(of_method));
         Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
 

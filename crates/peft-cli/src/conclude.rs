@@ -93,7 +93,7 @@ impl Shown {
 fn cut(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{} …", &line[..end]),
+        Some((end, _)) => format!("{} …", line[..end].trim_end()),
         None => line,
     }
 }

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::prelude::*;
 use peft::core::file::{AdapterFile, CONFIG as ADAPTER_CONFIG};
-use peft::core::targets::{ALL_LINEAR, Targets};
-use peft::core::{Adapter, Backbone, SiteKind};
-use peft::lora::LoraConfig;
+use peft::core::targets::Targets;
+use peft::core::{Backbone, SiteKind};
 use peft::models::{AnyModel, Checkpoint, Head, ModelConfig};
-use peft::{AnyConfig, HEAD_NAMES, Unsupported, default_targets, read_adapter};
+use peft::{AnyConfig, Unsupported, read_adapter};
+
+use serde_json::json;
 
 use crate::cli::InspectArgs;
 use crate::hub;
-use crate::method::describe;
+use crate::method::{describe, is_of_method};
 use crate::options::TrainOptions;
 use crate::run_folder::{labels_of, options_of};
 use crate::session::outputs_of;
@@ -65,22 +66,42 @@ fn model(args: &InspectArgs, device: &Device) -> Result<()> {
             say!("           {} {:?}", entry.site.name(), entry.kind)?;
         }
     }
-    if let Some(rank) = args.rank {
-        trainable(&model, config.model_type(), rank, args.target_modules.as_deref(), fresh)?;
+    match counted(args)? {
+        Some(options) => trainable(&model, &config, &options, fresh),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// What LoRA of this rank would train, with the modules that the checkpoint does not have.
-fn trainable(model: &AnyModel, model_type: &str, rank: usize, targets: Option<&str>, save: Vec<String>) -> Result<()> {
-    let targets = match targets {
-        Some(all) if all.eq_ignore_ascii_case(ALL_LINEAR) => Some(Targets::Pattern(all.to_string())),
-        Some(names) => Some(Targets::List(names.split(',').map(str::to_string).collect())),
-        None => default_targets("LORA", model_type),
+/// The method that is to be counted, if one is.
+fn counted(args: &InspectArgs) -> Result<Option<TrainOptions>> {
+    let given = args.options.given();
+    if let Some(option) = given.iter().find(|option| !is_of_method(option)) {
+        bail!("{option}: not an option of inspect; leave it out");
+    }
+    if given.is_empty() && args.rank.is_none() {
+        return Ok(None);
+    }
+    let options = TrainOptions { r: args.rank.or(args.options.r), ..args.options.clone() };
+    options.resolve_method().map(Some)
+}
+
+/// What a method would train, with the modules that the checkpoint does not have.
+fn trainable(model: &AnyModel, config: &ModelConfig, options: &TrainOptions, fresh: Vec<String>) -> Result<()> {
+    let save: Vec<&str> = fresh.iter().map(String::as_str).collect();
+    let mut of_method = options.adapter_config(config.model_type(), &save)?;
+    let task = Some(if config.makes_text() { Task::Text } else { Task::Single });
+    // A model with a decoder has virtual tokens for that too.
+    of_method.record([("task_type", json!(TrainOptions { task, ..TrainOptions::default() }.task_type()))]);
+    let adapter = match of_method {
+        AnyConfig::Prefix(config) => AnyConfig::Prefix(config.resolve(model)?),
+        AnyConfig::Prompt(config) => AnyConfig::Prompt(config.resolve(model)?),
+        AnyConfig::PTuning(config) => AnyConfig::PTuning(config.resolve(model)?),
+        AnyConfig::Fish(_) => bail!("method: what a FISH mask trains is chosen by data; train it to see"),
+        other => other,
     };
-    let lora = LoraConfig { target_modules: targets, modules_to_save: Some(save.clone()), ..LoraConfig::new(rank) };
-    let adapter = Adapter::new(lora.init(model)?, model, &save, &HEAD_NAMES)?;
-    share(adapter.num_params(), model.num_params())
+    let (trained, base) = (adapter.init(model)?.num_params(), model.num_params());
+    // A chosen part of the base is trained in place of it, anything else beside it.
+    share(trained, if matches!(adapter, AnyConfig::Selected(_)) { base - trained } else { base })
 }
 
 /// An adapter or a run: from its files alone, without the base.

@@ -150,6 +150,11 @@ const OWN: &[(&str, &[&str])] = &[
     ("num_samples", &["fish"]),
 ];
 
+/// Whether `option` says which method there is, or is one of a method's.
+pub(crate) fn is_of_method(option: &str) -> bool {
+    option == "method" || option == "modules_to_save" || is_own(option)
+}
+
 /// Whether `option` is one of some methods only.
 fn is_own(option: &str) -> bool {
     OWN.iter().any(|(own, _)| *own == option)
