@@ -11,7 +11,6 @@ use peft::core::targets::Targets;
 use peft::core::{Backbone, SiteKind};
 use peft::models::{AnyModel, Checkpoint, Head, ModelConfig};
 use peft::{AnyConfig, Unsupported, read_adapter};
-
 use serde_json::json;
 
 use crate::cli::InspectArgs;
