@@ -33,7 +33,7 @@ fn a_base_is_made_and_a_kill_changes_nothing(#[case] architecture: &str, #[case]
     let whole = place.run("whole");
     let rounds = whole.evaluations();
     let perplexity = |i: usize| rounds[i]["eval_perplexity"].as_f64().unwrap();
-    assert!(perplexity(rounds.len() - 1) < 0.8 * perplexity(0), "{rounds:?}");
+    assert!(perplexity(rounds.len() - 1) < 0.9 * perplexity(0), "{rounds:?}");
     assert!(place.text("whole/config.toml").contains(&format!("task = \"{task}\"")));
     assert_eq!(place.json("whole/model/config.json")["architectures"][0], class);
 

@@ -71,7 +71,7 @@ fn eval_measures_what_the_run_measured(#[case] options: &str, #[case] names: &[&
 
 #[test]
 fn labels_come_out_whichever_way_the_texts_went_in() {
-    let place = trained("");
+    let place = trained("--keep last");
     let texts = ["the film was good", "bad\tplot"];
     let given = place.peft_reading(&[&["predict", "--adapter", "run"], &texts[..]].concat(), b"");
     assert_eq!(given.out, "is_good\tis good\tthe film was good\nnot_good\tnot good\tbad plot\n", "{}", given.err);
@@ -109,7 +109,7 @@ fn choices_have_probabilities() {
 /// Without its run's folder an adapter writes what it learnt to, and no label is known.
 #[test]
 fn an_adapter_without_its_run_writes() {
-    let place = trained("");
+    let place = trained("--keep last");
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         place.write(&format!("bare/{name}"), place.read(&format!("run/{name}")));
     }
