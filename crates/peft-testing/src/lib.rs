@@ -3,9 +3,11 @@
 pub mod laws;
 mod mini;
 
+use std::cell::Cell;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
-use burn::tensor::{Distribution, Tolerance};
+use burn::tensor::Tolerance;
 
 pub use mini::{HIDDEN, INNER, LAYERS, Mini, VOCABULARY};
 
@@ -75,20 +77,62 @@ pub fn ids(rows: usize, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(ids, [rows, 5]), device)
 }
 
-/// `module` with normal noise of standard deviation `by` added to every parameter.
+/// `module` with normal noise of standard deviation `by` added to every parameter: of numbers of the test's own, since
+/// the device's generator is one for the process and tests run beside each other.
 pub fn shake<M: Module>(module: M, by: f64) -> M {
-    struct Shake(f64);
-    impl ModuleMapper for Shake {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let by = self.0;
-            param.map(|old| {
-                let noise = Tensor::random(old.shape(), Distribution::Normal(0.0, by), &old.device());
-                let grad = old.is_require_grad();
-                (old + noise).detach().set_require_grad(grad)
-            })
-        }
+    module.map(&mut Noise { by, over: false })
+}
+
+/// `module` with such noise for every matrix, whatever it held, and added to every vector: the same each time.
+fn drawn<M: Module>(module: M, by: f64) -> M {
+    module.map(&mut Noise { by, over: true })
+}
+
+struct Noise {
+    by: f64,
+    /// Whether a matrix's values go.
+    over: bool,
+}
+
+impl ModuleMapper for Noise {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|old| {
+            let (grad, noise) = (old.is_require_grad(), noise(&old, self.by));
+            let new = if self.over && D > 1 { noise } else { old + noise };
+            new.detach().set_require_grad(grad)
+        })
     }
-    module.map(&mut Shake(by))
+}
+
+/// Normal noise of standard deviation `by`, shaped like `like`. Each thread, and so each test, draws the same sequence.
+fn noise<const D: usize>(like: &Tensor<D>, by: f64) -> Tensor<D> {
+    thread_local!(static DRAWN: Cell<u64> = const { Cell::new(0) });
+    let draw = || {
+        // SplitMix64 (Steele et al. 2014).
+        let state = DRAWN.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        DRAWN.set(state);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    // Box and Muller 1958.
+    let normal = || (-2.0 * (1.0 - draw()).ln()).sqrt() * (std::f64::consts::TAU * draw()).cos();
+    let values = (0..like.shape().num_elements()).map(|_| (by * normal()) as f32).collect();
+    Tensor::from_data(TensorData::new(values, like.shape()), &like.device())
+}
+
+/// Asserts that the two results of `run`, which seeds the device's generator before each, are close in one of 50 tries:
+/// the generator is one for the process, and a test that runs beside this one may draw from it in between.
+///
+/// # Panics
+/// If they never are.
+#[track_caller]
+pub fn close_undisturbed<const D: usize>(run: impl Fn() -> (Tensor<D>, Tensor<D>)) {
+    let apart = |(got, want): (Tensor<D>, Tensor<D>)| (got - want).abs().max().into_scalar::<f32>();
+    if !(0..50).any(|_| apart(run()) < 1e-5) {
+        let (got, want) = run();
+        close(got, want);
+    }
 }
 
 /// Asserts that two tensors are equal to 1e-5·(1 + the largest value).

@@ -82,9 +82,8 @@ impl Mini {
             head: scope.head().linear("head", HIDDEN, OUTPUTS, true),
             sites: scope.sites(),
         };
-        device.seed(11);
         // Weights of BERT's initial size would make every change too small to see.
-        crate::shake(mini, 0.4).no_grad()
+        crate::drawn(mini, 0.4).no_grad()
     }
 
     /// Scores `[batch, 3]` of `[batch, seq]` token ids under `hooks`.
