@@ -1,0 +1,5 @@
+//! Kernels for Burn's CPU backend, as its extensions: on all cores, vectorised for what the processor has.
+
+pub(crate) mod buffer;
+pub(crate) mod math;
+pub(crate) mod simd;
