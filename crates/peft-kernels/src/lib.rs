@@ -1,8 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+pub mod linear;
 mod switch;
 
 #[cfg(feature = "flex")]
 mod flex;
 
 pub use switch::{kernels, set_kernels};
+
+#[cfg(all(test, feature = "flex"))]
+mod testing;

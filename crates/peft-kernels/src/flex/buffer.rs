@@ -5,7 +5,10 @@ use burn::backend::{DType, Flex};
 use burn::tensor::{Bytes, Shape};
 use burn_flex::{FlexTensor, Layout};
 
+use super::gemm::Matrix;
+
 /// A tensor whose values lie one behind the other: a copy if they did not.
+#[derive(Clone, Debug)]
 pub(crate) struct Dense(FlexTensor);
 
 impl Dense {
@@ -19,9 +22,24 @@ impl Dense {
         &self.0.storage::<f32>()[start..start + layout.num_elements()]
     }
 
+    /// Its rows: all dimensions but the last are one.
+    pub(crate) fn rows(&self) -> Matrix<'_> {
+        let (values, cols) = (self.values(), self.shape().last().copied().unwrap_or(1));
+        Matrix::new(values, [values.len() / cols.max(1), cols])
+    }
+
     pub(crate) fn shape(&self) -> &Shape {
         self.0.layout().shape()
     }
+}
+
+/// A tensor of two dimensions as it lies.
+pub(crate) fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
+    let layout = tensor.layout();
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let stride = |d: usize| usize::try_from(strides[d]).expect("no tensor of this crate is flipped");
+    let data = &tensor.storage::<f32>()[layout.start_offset()..];
+    Matrix::strided(data, [shape[0], shape[1]], [stride(0), stride(1)])
 }
 
 /// A new tensor of `shape` that holds `values`.

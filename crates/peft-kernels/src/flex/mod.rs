@@ -1,5 +1,8 @@
 //! Kernels for Burn's CPU backend, as its extensions: on all cores, vectorised for what the processor has.
 
 pub(crate) mod buffer;
+pub(crate) mod gemm;
+pub(crate) mod graph;
+pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod simd;

@@ -1,0 +1,288 @@
+//! The innermost loops: a tile of the result stays in registers while a panel of the right-hand matrix goes by.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
+use super::matrix::{Matrix, MatrixMut};
+use super::pack::{Packed, Panel};
+use super::vector::{Portable, Vector};
+use crate::flex::simd::Level;
+
+/// How a right-hand matrix is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) level: Level,
+    /// Columns of a panel.
+    pub(super) width: usize,
+    /// Rows of a block: a panel of one fits the first-level cache beside what it is multiplied with.
+    pub(super) depth: usize,
+    /// Columns are filled up to a multiple of it.
+    lanes: usize,
+}
+
+impl Shape {
+    pub(super) fn get() -> Self {
+        Self::of(Level::get())
+    }
+
+    pub(super) fn of(level: Level) -> Self {
+        let (lanes, registers, depth) = match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => (__m512::LEN, __m512::WIDTH, 256),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => (__m256::LEN, __m256::WIDTH, 256),
+            _ => (Portable::LEN, Portable::WIDTH, 256),
+        };
+        Self { level, width: registers * lanes, depth, lanes }
+    }
+
+    /// `n` columns and those that fill the last register.
+    pub(super) fn padded(&self, n: usize) -> usize {
+        n.next_multiple_of(self.lanes)
+    }
+}
+
+/// What a result begins with.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// Nothing.
+    Zero,
+    /// A value for each column.
+    Row(&'a [f32]),
+    /// What stands there.
+    Present,
+}
+
+/// The right-hand matrix of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// Many rows will meet it.
+    Packed(&'a Packed),
+    /// It is read where it is: its rows have to lie in one piece.
+    Plain(Matrix<'a>),
+}
+
+impl<'a> Right<'a> {
+    /// Rows and columns.
+    pub(super) fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Packed(b) => [b.k(), b.n()],
+            Self::Plain(b) => [b.m, b.n],
+        }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        match self {
+            Self::Packed(b) => b.shape(),
+            Self::Plain(_) => Shape::get(),
+        }
+    }
+
+    /// `rows` rows from `from` on of the columns that begin at `first`.
+    fn panel(&self, from: usize, rows: usize, first: usize) -> Panel {
+        match self {
+            Self::Packed(b) => b.panel(from, rows, first),
+            Self::Plain(b) => Panel { values: b.at(from, first), row: b.row },
+        }
+    }
+}
+
+/// Adds to `c`, `[m, n]`, the product of `a`, `[m, k]`, and `rows` rows of `b`: those of a block, which begin at `from`.
+pub(super) fn multiply(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Right<'_>, [from, rows]: [usize; 2]) {
+    let [k, n] = b.dims();
+    assert!(c.m == a.m && c.n == n && a.n == k && from + rows <= k, "the sizes of a product differ");
+    if let Start::Row(row) = start {
+        assert_eq!(row.len(), c.n);
+    }
+    if let Right::Plain(b) = b {
+        assert_eq!(b.col, 1, "the rows of a matrix lie apart");
+    }
+    match b.shape().level {
+        // SAFETY: a shape's level is one that the processor has; the sizes were looked at above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512(c, start, a, b, [from, rows]) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2(c, start, a, b, [from, rows]) },
+        // SAFETY: as above.
+        _ => unsafe { panels::<Portable>(c, start, a, b, [from, rows]) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn avx512(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Right<'_>, at: [usize; 2]) {
+    // SAFETY: the caller's.
+    unsafe { panels::<__m512>(c, start, a, b, at) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Right<'_>, at: [usize; 2]) {
+    // SAFETY: the caller's.
+    unsafe { panels::<__m256>(c, start, a, b, at) }
+}
+
+/// Panel by panel, and each by strips of rows: the panel stays in the first-level cache.
+#[inline(always)]
+unsafe fn panels<V: Vector>(
+    c: &mut MatrixMut<'_>,
+    start: Start<'_>,
+    a: Matrix<'_>,
+    b: Right<'_>,
+    [from, k]: [usize; 2],
+) {
+    let width = V::WIDTH * V::LEN;
+    for first in (0..c.n).step_by(width) {
+        let cols = width.min(c.n - first);
+        let panel = b.panel(from, k, first);
+        // What fills the last register of a packed row is zero; behind a plain one may be nothing.
+        let whole = matches!(b, Right::Packed(_)) || cols.is_multiple_of(V::LEN);
+        let begin = match start {
+            Start::Row(row) => Begin::Row(row[first..].as_ptr()),
+            Start::Zero => Begin::Zero,
+            Start::Present => Begin::Present,
+        };
+        let mut i = 0;
+        while i < c.m {
+            let rows = V::ROWS.min(c.m - i);
+            let tile = Tile {
+                k,
+                a: a.at(i, from),
+                a_row: a.row,
+                a_col: a.col,
+                b: panel.values,
+                b_row: panel.row,
+                c: c.at(i, first),
+                c_row: c.row,
+                begin,
+                cols,
+            };
+            // SAFETY: the tile lies in the matrices: `rows` and `cols` end where they do.
+            i += unsafe {
+                match whole {
+                    true => tile.some_rows::<V, true>(rows, cols.div_ceil(V::LEN)),
+                    false => tile.some_rows::<V, false>(rows, cols.div_ceil(V::LEN)),
+                }
+            };
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Begin {
+    Zero,
+    Row(*const f32),
+    Present,
+}
+
+/// A part of the result that fits the registers, and what it is made of.
+struct Tile {
+    k: usize,
+    a: *const f32,
+    a_row: usize,
+    a_col: usize,
+    b: *const f32,
+    b_row: usize,
+    c: *mut f32,
+    c_row: usize,
+    begin: Begin,
+    cols: usize,
+}
+
+impl Tile {
+    /// Runs as many of `rows` rows as a tile of them can have, and says how many that were.
+    #[inline(always)]
+    unsafe fn some_rows<V: Vector, const WHOLE: bool>(&self, rows: usize, registers: usize) -> usize {
+        // SAFETY: the caller's; a tile never has more rows than are left.
+        unsafe {
+            match rows {
+                8.. if V::ROWS >= 8 => self.rows::<V, WHOLE, 8>(registers),
+                6.. if V::ROWS == 6 => self.rows::<V, WHOLE, 6>(registers),
+                4.. => self.rows::<V, WHOLE, 4>(registers),
+                2.. => self.rows::<V, WHOLE, 2>(registers),
+                _ => self.rows::<V, WHOLE, 1>(registers),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn rows<V: Vector, const WHOLE: bool, const R: usize>(&self, registers: usize) -> usize {
+        // SAFETY: the caller's.
+        unsafe {
+            match registers {
+                3 if V::WIDTH == 3 => self.run::<V, WHOLE, R, 3>(),
+                2 => self.run::<V, WHOLE, R, 2>(),
+                _ => self.run::<V, WHOLE, R, 1>(),
+            }
+        }
+        R
+    }
+
+    #[inline(always)]
+    unsafe fn run<V: Vector, const WHOLE: bool, const R: usize, const N: usize>(&self) {
+        // What the last register holds.
+        let last = self.cols - (N - 1) * V::LEN;
+        // SAFETY: `R` rows and `cols` columns of the result, `k` of the rest, which the caller has.
+        unsafe {
+            let mut sums = [[V::splat(0.0); N]; R];
+            match self.begin {
+                Begin::Zero => {}
+                Begin::Row(row) => sums = [load::<V, N>(row, last); R],
+                Begin::Present => {
+                    for (i, sum) in sums.iter_mut().enumerate() {
+                        *sum = load::<V, N>(self.c.add(i * self.c_row), last);
+                    }
+                }
+            }
+            // The lines of the result are there when they are written.
+            for i in 0..R {
+                for j in 0..N {
+                    V::prefetch(self.c.wrapping_add(i * self.c_row + j * V::LEN));
+                }
+            }
+            let rows: [*const f32; R] = std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
+            let (mut b, mut at) = (self.b, 0);
+            for _ in 0..self.k {
+                let b_row = load::<V, N>(b, if WHOLE { V::LEN } else { last });
+                for i in 0..R {
+                    let a = V::splat(*rows[i].add(at));
+                    for j in 0..N {
+                        sums[i][j] = sums[i][j].plus_product(a, b_row[j]);
+                    }
+                }
+                b = b.wrapping_add(self.b_row);
+                at += self.a_col;
+            }
+            for (i, sum) in sums.into_iter().enumerate() {
+                store(sum, self.c.add(i * self.c_row), last);
+            }
+        }
+    }
+}
+
+/// `N` registers, of which the last holds `last` values.
+#[inline(always)]
+unsafe fn load<V: Vector, const N: usize>(from: *const f32, last: usize) -> [V; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        std::array::from_fn(|j| match j + 1 == N && last < V::LEN {
+            true => V::load_part(from.add(j * V::LEN), last),
+            false => V::load(from.add(j * V::LEN)),
+        })
+    }
+}
+
+#[inline(always)]
+unsafe fn store<V: Vector, const N: usize>(values: [V; N], to: *mut f32, last: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        for (j, value) in values.into_iter().enumerate() {
+            match j + 1 == N && last < V::LEN {
+                true => value.store_part(to.add(j * V::LEN), last),
+                false => value.store(to.add(j * V::LEN)),
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The right-hand matrix of a product, put in the order in which the micro-kernel reads it.
+
+use std::cell::Cell;
+
+use rayon::prelude::*;
+
+use super::matrix::Matrix;
+use super::micro::Shape;
+
+/// A matrix [k, n] in panels: blocks of rows, each block in panels of columns, each panel row by row.
+pub(crate) struct Packed {
+    values: Vec<f32>,
+    k: usize,
+    n: usize,
+    shape: Shape,
+}
+
+/// A part of a [`Packed`]: some rows of some columns, filled with zeros to whole registers.
+pub(super) struct Panel {
+    pub(super) values: *const f32,
+    /// From one row to the next.
+    pub(super) row: usize,
+}
+
+thread_local! {
+    /// The memory of the last one that was dropped on this thread, for the next.
+    static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// `len` values, whatever they are.
+fn spare(len: usize) -> Vec<f32> {
+    let mut values = SPARE.take();
+    if values.capacity() < len {
+        return vec![0.0; len];
+    }
+    values.resize(len, 0.0);
+    values
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        let other = SPARE.take();
+        SPARE.set(if other.capacity() > values.capacity() { other } else { values });
+    }
+}
+
+impl Packed {
+    /// Of `b`.
+    pub(crate) fn new(b: Matrix<'_>, parallel: bool) -> Self {
+        Self::of_shape(b, Shape::get(), parallel)
+    }
+
+    pub(super) fn of_shape(b: Matrix<'_>, shape: Shape, parallel: bool) -> Self {
+        let mut packed = Self { values: spare(b.m * shape.padded(b.n)), k: b.m, n: b.n, shape };
+        packed.fill(b, parallel);
+        packed
+    }
+
+    /// Rows.
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub(crate) fn n(&self) -> usize {
+        self.n
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn fill(&mut self, b: Matrix<'_>, parallel: bool) {
+        let (shape, k) = (self.shape, self.k);
+        let block_size = shape.depth * shape.padded(b.n);
+        for (block, values) in self.values.chunks_mut(block_size.max(1)).enumerate() {
+            let (from, rows) = (block * shape.depth, shape.depth.min(k - block * shape.depth));
+            let panel = |(panel, values): (usize, &mut [f32])| {
+                let first = panel * shape.width;
+                fill(values, b, from, rows, first, shape.width.min(b.n - first));
+            };
+            // All but the last are as wide as can be.
+            let panels = rows * shape.width;
+            match parallel {
+                true => values.par_chunks_mut(panels).enumerate().for_each(panel),
+                false => values.chunks_mut(panels).enumerate().for_each(panel),
+            }
+        }
+    }
+
+    /// `rows` rows from `from` on, which is the beginning of a block, of the panel that begins at column `first`.
+    pub(super) fn panel(&self, from: usize, rows: usize, first: usize) -> Panel {
+        debug_assert!(from.is_multiple_of(self.shape.depth) && first.is_multiple_of(self.shape.width));
+        let row = self.shape.width.min(self.shape.padded(self.n) - first);
+        let start = from * self.shape.padded(self.n) + first * rows;
+        Panel { values: self.values[start..start + rows * row].as_ptr(), row }
+    }
+}
+
+/// How many rows of a panel are filled at a time from a matrix that lies column by column.
+const DEEP: usize = 16;
+
+/// Copies `[rows, cols]` values of `b` into a panel, whose rows may be longer.
+fn fill(panel: &mut [f32], b: Matrix<'_>, from: usize, rows: usize, first: usize, cols: usize) {
+    let width = panel.len() / rows;
+    if b.col == 1 {
+        for (p, to) in panel.chunks_exact_mut(width).enumerate() {
+            to[..cols].copy_from_slice(b.row_values(from + p, first, cols));
+        }
+        return;
+    }
+    // A few rows at a time: what is written stays in the first-level cache.
+    for (part, to) in panel.chunks_mut(DEEP * width).enumerate() {
+        let from = from + part * DEEP;
+        for j in 0..cols {
+            let column = b.column(first + j, from, to.len() / width);
+            for (to, value) in to[j..].iter_mut().step_by(width).zip(column) {
+                *to = value;
+            }
+        }
+    }
+}

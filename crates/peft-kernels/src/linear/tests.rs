@@ -1,0 +1,116 @@
+//! The kernels against Burn's own operations.
+
+use super::*;
+use crate::testing::*;
+
+const BOUND: f32 = 1e-6;
+
+#[derive(Clone)]
+struct Case {
+    x: Tensor<3>,
+    input: Option<Tensor<3>>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    a: Tensor<2>,
+    b: Tensor<2>,
+}
+
+impl Case {
+    /// Each tensor tracked or not.
+    fn new([batch, seq, d_in, d_out, r]: [usize; 5], tracked: [bool; 5], dropped: bool, with_bias: bool) -> Self {
+        fn of<const D: usize>(shape: [usize; D], seed: u64, tracked: bool) -> Tensor<D> {
+            if tracked { leaf(shape, seed) } else { constant(shape, seed) }
+        }
+        let [x, weight, bias, a, b] = tracked;
+        Self {
+            x: of([batch, seq, d_in], 1, x),
+            input: dropped.then(|| of([batch, seq, d_in], 2, x)),
+            weight: of([d_in, d_out], 3, weight),
+            bias: with_bias.then(|| of([d_out], 4, bias)),
+            a: of([d_in, r], 5, a),
+            b: of([r, d_out], 6, b),
+        }
+    }
+
+    fn path(&self) -> LowRank {
+        LowRank { input: self.input.clone(), a: self.a.clone(), b: self.b.clone(), scale: 0.7 }
+    }
+
+    #[track_caller]
+    fn check(&self, got: Tensor<3>, want: Tensor<3>) {
+        close(&got, &want, BOUND, "result");
+        let any = [self.x.is_require_grad(), self.a.is_require_grad(), self.b.is_require_grad()];
+        let bias = self.bias.as_ref().is_some_and(|bias| bias.is_require_grad());
+        if !any.contains(&true) && !bias {
+            return;
+        }
+        let (g, w) = (backward(&got), backward(&want));
+        same_gradient((&self.x, &g), (&self.x, &w), BOUND, "x");
+        same_gradient((&self.a, &g), (&self.a, &w), BOUND, "a");
+        same_gradient((&self.b, &g), (&self.b, &w), BOUND, "b");
+        same_gradient((&self.weight, &g), (&self.weight, &w), BOUND, "weight");
+        if let Some(bias) = &self.bias {
+            same_gradient((bias, &g), (bias, &w), BOUND, "bias");
+        }
+        if let Some(input) = &self.input {
+            same_gradient((input, &g), (input, &w), BOUND, "input");
+        }
+    }
+}
+
+const SHAPES: [[usize; 5]; 4] = [[1, 1, 3, 5, 1], [2, 3, 16, 48, 4], [3, 67, 40, 50, 8], [2, 40, 384, 100, 3]];
+
+#[test]
+fn a_frozen_map_and_its_path_are_the_composition() {
+    for shape in SHAPES {
+        for dropped in [false, true] {
+            for with_bias in [false, true] {
+                let case = Case::new(shape, [true, false, true, true, true], dropped, with_bias);
+                let got = linear_low_rank(case.x.clone(), case.weight.clone(), case.bias.clone(), case.path());
+                let want = composed(case.x.clone(), case.weight.clone(), case.bias.clone(), case.path());
+                case.check(got, want);
+                let got = linear(case.x.clone(), case.weight.clone(), case.bias.clone());
+                let want = burn::tensor::module::linear(case.x.clone(), case.weight.clone(), case.bias.clone());
+                close(&got, &want, BOUND, "plain");
+                let (g, w) = (backward(&got), backward(&want));
+                same_gradient((&case.x, &g), (&case.x, &w), BOUND, "plain x");
+                if let Some(bias) = &case.bias {
+                    same_gradient((bias, &g), (bias, &w), BOUND, "plain bias");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_tracked_alone_has_a_gradient() {
+    for bits in 0..32u32 {
+        let tracked = std::array::from_fn(|i| bits >> i & 1 == 1);
+        for dropped in [false, true] {
+            let case = Case::new([2, 9, 7, 5, 2], tracked, dropped, true);
+            let got = linear_low_rank(case.x.clone(), case.weight.clone(), case.bias.clone(), case.path());
+            let want = composed(case.x.clone(), case.weight.clone(), case.bias.clone(), case.path());
+            case.check(got, want);
+        }
+    }
+}
+
+#[test]
+fn tensors_may_lie_in_any_order() {
+    let (x, weight) = (leaf([5, 4, 6], 1), constant([9, 6], 2));
+    let (got_x, want_x) = (x.clone().swap_dims(0, 1), x.clone().swap_dims(0, 1));
+    let got = linear(got_x, weight.clone().transpose(), None);
+    let want = burn::tensor::module::linear(want_x, weight.transpose(), None);
+    close(&got, &want, BOUND, "result");
+    same_gradient((&x, &backward(&got)), (&x, &backward(&want)), BOUND, "x");
+}
+
+#[test]
+fn nothing_is_recorded_of_what_nothing_tracks() {
+    let case = Case::new([2, 3, 4, 5, 2], [false; 5], false, true);
+    let y = linear_low_rank(case.x.clone(), case.weight.clone(), case.bias.clone(), case.path());
+    assert!(!y.is_require_grad());
+    let plain = Device::flex();
+    let y = linear(case.x.inner(), case.weight.inner(), None);
+    assert_eq!(y.device(), plain);
+}
