@@ -39,6 +39,7 @@ pub use merge::{Folding, merge};
 pub use method::{Fold, Method, Step, Stored, param_ids};
 pub use op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
 pub use overrides::Overrides;
+pub use peft_kernels::linear::LowRank;
 pub use placement::Placement;
 pub use routed::Routed;
 pub use rows::BatchRows;

@@ -6,7 +6,8 @@
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn::tensor::module::{embedding, layer_norm, linear};
+use burn::tensor::module::{embedding, layer_norm};
+use peft_kernels::linear::{LowRank, linear, linear_low_rank};
 
 use crate::hooks::Hooks;
 use crate::nn::LayerNorm;
@@ -103,6 +104,18 @@ impl LinearOp<'_> {
             (Some(weight), bias) => y + linear(x, weight, bias),
             (None, bias) => plus(y, bias.map(Tensor::unsqueeze)),
         }
+    }
+}
+
+impl LinearOp<'_> {
+    /// Runs it with a path of low rank beside it, and a trained bias in place of whatever the base, and the hooks inside,
+    /// make of its own: `y + s·B(A(x))`. Around a bare operation that is one pass over the data.
+    pub fn run_low_rank(self, bias: Option<Tensor<1>>, x: Tensor<3>, path: LowRank) -> Tensor<3> {
+        if self.inner.is_none() && x.dtype() == self.weight.dtype() {
+            return linear_low_rank(x, self.weight, bias.or(self.bias), path);
+        }
+        let input = path.input.unwrap_or_else(|| x.clone());
+        self.run_replaced(None, bias, x) + linear(linear(input, path.a, None) * path.scale, path.b, None)
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::module::{embedding, linear};
-use peft_core::{Dropout, EmbeddingOp, LinearOp};
+use peft_core::{Dropout, EmbeddingOp, LinearOp, LowRank};
 
 use crate::dora;
 
@@ -56,7 +56,11 @@ impl LoraFactors {
         if let Some(magnitude) = &self.magnitude {
             return dora::linear(self, magnitude.val(), op, bias, x, dropout);
         }
-        self.base(op, bias, x.clone()) + self.path(dropout.forward(x))
+        if self.start.is_some() || self.bias.is_some() {
+            return self.base(op, bias, x.clone()) + self.path(dropout.forward(x));
+        }
+        let input = dropout.is_active(&x.device()).then(|| dropout.forward(x.clone()));
+        op.run_low_rank(bias, x, LowRank { input, a: self.a.val(), b: self.b.val(), scale: self.scale })
     }
 
     /// The layer without its low-rank path, and without what the initialisation took from the weight.
