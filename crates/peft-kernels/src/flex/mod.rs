@@ -1,5 +1,6 @@
 //! Kernels for Burn's CPU backend, as its extensions: on all cores, vectorised for what the processor has.
 
+pub(crate) mod attention;
 pub(crate) mod buffer;
 pub(crate) mod gemm;
 pub(crate) mod graph;
