@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::nn::{Dropout as BurnDropout, DropoutConfig};
 use burn::prelude::*;
 use burn::tensor::Distribution;
+use peft_kernels::attention::Dropped;
 
 /// Sets each element to zero with a probability and scales the others, in training (Srivastava et al. 2014).
 ///
@@ -28,18 +29,27 @@ impl Dropout {
         self.inner.training.is_enabled() && device.is_autodiff() && self.inner.prob > 0.0
     }
 
+    /// What an operation drops that draws by itself: nothing when not training on `device`. Each call draws anew.
+    pub fn draw(&self, device: &Device) -> Option<Dropped> {
+        self.is_active(device).then(|| Dropped { prob: self.inner.prob, seed: seed(device) })
+    }
+
     /// Same shape out; `x` itself when not training.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let device = x.device();
         if !self.is_active(&device) || !on_host(&device) {
             return self.inner.forward(x);
         }
-        let seed = Tensor::<1>::random([2], Distribution::Uniform(0.0, 1.0), &device.clone().inner()).into_data();
-        let seed = seed.iter::<f32>().fold(0u64, |seed, part| (seed << 24) ^ (part * (1 << 24) as f32) as u64);
-        let mask = mask(x.shape().num_elements(), self.inner.prob, seed);
+        let mask = mask(x.shape().num_elements(), self.inner.prob, seed(&device));
         let mask = Tensor::<D>::from_data(TensorData::new(mask, x.shape()), &device).cast(x.dtype());
         x * mask
     }
+}
+
+/// One draw of the device's generator.
+fn seed(device: &Device) -> u64 {
+    let seed = Tensor::<1>::random([2], Distribution::Uniform(0.0, 1.0), &device.clone().inner()).into_data();
+    seed.iter::<f32>().fold(0u64, |seed, part| (seed << 24) ^ (part * (1 << 24) as f32) as u64)
 }
 
 /// Whether tensors on `device` lie in the host's memory.

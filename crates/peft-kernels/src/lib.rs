@@ -7,7 +7,7 @@ mod switch;
 #[cfg(feature = "flex")]
 mod flex;
 
-pub use switch::{kernels, set_kernels};
+pub use switch::{covers, kernels, set_kernels};
 
 #[cfg(all(test, feature = "flex"))]
 mod testing;

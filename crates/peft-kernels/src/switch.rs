@@ -30,8 +30,8 @@ pub fn set_kernels(on: bool) {
     STATE.store(if on { ON } else { OFF }, Ordering::Relaxed);
 }
 
-/// Whether there is a kernel for `x`: f32 in the host's memory, under the CPU backend.
-pub(crate) fn covers<const D: usize>(x: &Tensor<D>) -> bool {
+/// Whether the kernels are on and take `x`: f32 in the host's memory, under the CPU backend.
+pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
     #[cfg(feature = "flex")]
     {
         kernels() && x.dtype() == DType::F32 && x.device().inner() == Device::flex()

@@ -1,9 +1,23 @@
-//! What attention may not look at.
+//! Attention, and what it may not look at.
 
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use peft_core::precision::{narrow, widen};
-use peft_core::{BatchRows, Spans};
+use peft_core::{BatchRows, Dropout, KeyValue, Spans};
+use peft_kernels::attention::Attention;
+use peft_kernels::covers;
+
+/// How attention looks at what it may.
+pub(crate) struct Look<'a> {
+    /// What products of queries and keys are multiplied with.
+    pub(crate) scale: f64,
+    /// Added to them, `[1 or batch, heads, seq, prefix + seq]`.
+    pub(crate) bias: Option<Tensor<4>>,
+    /// The prefix among the keys.
+    pub(crate) prefix: &'a Spans,
+    /// Of the weights.
+    pub(crate) dropout: &'a Dropout,
+}
 
 /// The mask of a batch, made once per forward pass and extended where a layer has a prefix.
 pub(crate) struct AttentionMask {
@@ -40,9 +54,29 @@ impl AttentionMask {
         &self.rows
     }
 
+    /// What each query, `[batch, heads, seq, d_head]`, takes from the values; keys and values are of the prefix and the
+    /// text, `[batch, heads, prefix + seq, d_head]`. Same shape out.
+    pub(crate) fn attend(&mut self, query: Tensor<4>, kv: KeyValue, look: Look<'_>) -> Tensor<4> {
+        let Look { scale, bias, prefix, dropout } = look;
+        let hidden = self.hidden(prefix);
+        let dropped = if covers(&query) { dropout.draw(&query.device()) } else { None };
+        let fused = Attention { query, key: kv.key, value: kv.value, scale, bias, hidden, dropout: dropped }.fused();
+        let Attention { query, key, value, bias, .. } = match fused {
+            Ok(context) => return context,
+            Err(unfused) => unfused,
+        };
+        // The scale goes into the query: seq × d_head numbers instead of seq × seq.
+        let scores = (if scale == 1.0 { query } else { query * scale }).matmul(key.transpose());
+        let scores = match bias {
+            Some(bias) => scores + bias,
+            None => scores,
+        };
+        dropout.forward(self.weights(scores, prefix)).matmul(value)
+    }
+
     /// Attention's weights: the softmax of `scores`, `[batch, heads, seq, prefix + seq]`, over what may be looked at, in
     /// their type. It is taken in f32; a score that half precision could not hold counts as the largest it can.
-    pub(crate) fn weights(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
+    fn weights(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
         let dtype = scores.dtype();
         narrow(softmax(self.apply(in_range(scores), prefix), 3), dtype)
     }

@@ -4,10 +4,10 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{LayerNorm, Linear};
 use peft_core::precision::narrow;
-use peft_core::{Attends, Block, Dropout, Hooks, Scope, Site, SiteKind, Sublayer};
+use peft_core::{Attends, Block, Dropout, Hooks, KeyValue, Scope, Site, SiteKind, Sublayer};
 
 use super::config::BertConfig;
-use crate::mask::AttentionMask;
+use crate::mask::{AttentionMask, Look};
 
 /// Self-attention and its output block.
 #[derive(Module, Debug)]
@@ -69,10 +69,9 @@ impl BertSelfAttention {
             k = Tensor::cat(vec![narrow(prefix.key, k.dtype()), k], 2);
             v = Tensor::cat(vec![narrow(prefix.value, v.dtype()), v], 2);
         }
-        // The scale goes into the query: seq × d_head numbers instead of seq × seq.
-        let scores = (q / (d_head as f64).sqrt()).matmul(k.transpose());
-        let weights = mask.weights(scores, &spans);
-        let context = self.dropout.forward(weights).matmul(v);
+        let scale = 1.0 / (d_head as f64).sqrt();
+        let look = Look { scale, bias: None, prefix: &spans, dropout: &self.dropout };
+        let context = mask.attend(q, KeyValue { key: k, value: v }, look);
         context.swap_dims(1, 2).reshape([batch, seq, hidden])
     }
 }

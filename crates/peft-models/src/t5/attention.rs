@@ -10,7 +10,7 @@ use peft_core::{Attends, Block, Dropout, Hooks, KeyValue, Scope, Site, SiteKind,
 use super::bias::RelativeBias;
 use super::config::T5Config;
 use super::kept::Kept;
-use crate::mask::AttentionMask;
+use crate::mask::{AttentionMask, Look};
 
 /// The block: what it reads is normalised, and it is added to the hidden state.
 #[derive(Module, Debug)]
@@ -129,13 +129,9 @@ impl Attention {
             let hidden = (memory.is_some() || k.dims()[2] > 1).then(|| mask.of_last(&spans));
             keep.push(Kept::new(KeyValue { key: k.clone(), value: v.clone() }, hidden, spans.clone()));
         }
-        let scores = q.matmul(k.transpose());
-        let scores = match bias {
-            Some(bias) => bias.add(scores, &spans),
-            None => scores,
-        };
-        let weights = self.dropout.forward(mask.weights(scores, &spans));
-        self.out(weights.matmul(v), hooks)
+        let bias = bias.map(|bias| bias.of(&spans));
+        let look = Look { scale: 1.0, bias, prefix: &spans, dropout: &self.dropout };
+        self.out(mask.attend(q, KeyValue { key: k, value: v }, look), hooks)
     }
 
     fn step(&self, x: Tensor<3>, kept: &mut Kept, bias: Option<&mut RelativeBias>, hooks: &dyn Hooks) -> Tensor<3> {

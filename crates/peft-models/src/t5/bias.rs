@@ -98,17 +98,17 @@ impl RelativeBias {
         }
     }
 
-    /// `scores`, `[batch, heads, seq, prefix + seq]`, with the bias.
-    pub(super) fn add(&mut self, scores: Tensor<4>, prefix: &Spans) -> Tensor<4> {
-        let bias = match &self.made {
+    /// That of an attention with such a prefix, `[1 or batch, heads, seq, prefix + seq]`, with one query where the last
+    /// position alone reads.
+    pub(super) fn of(&mut self, prefix: &Spans) -> Tensor<4> {
+        match &self.made {
             Some((spans, bias)) if spans == prefix => bias.clone(),
             _ => {
                 let bias = self.make(prefix);
                 self.made = Some((prefix.clone(), bias.clone()));
                 bias
             }
-        };
-        scores + bias
+        }
     }
 
     /// `[1 or batch, heads, seq, prefix + seq]`, or `[1 or batch, heads, 1, prefix + seq]` for the last position.

@@ -63,7 +63,7 @@ impl Kept {
             scores = Tensor::cat(vec![scores, more.reshape([rows, heads, beams, own.len])], 3);
         }
         if let Some(bias) = bias {
-            scores = bias.add(scores, &self.prefix);
+            scores = scores + bias.of(&self.prefix);
         }
         let weights = weights(scores);
         let Some(own) = &self.own else { return weights.matmul(self.shared.value.clone()) };
