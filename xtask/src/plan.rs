@@ -4,13 +4,13 @@
 //! once for the program, the tests, clippy and the documentation, and Burn is compiled once, not once per profile.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::bench::Accuracy;
+use crate::bench::{Accuracy, Options, What};
 use crate::step::{Line, Step};
 
 /// What one call of `cargo xtask` does.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Plan {
     Help,
     /// Build the program, then run it with these arguments in the caller's folder.
@@ -23,6 +23,13 @@ pub(crate) enum Plan {
         build: Line,
         what: Accuracy,
     },
+    /// Build what measures, and measure.
+    Bench {
+        build: Line,
+        options: Options,
+    },
+    /// Install what is compared with, by this interpreter.
+    Setup(Option<PathBuf>),
     /// Run these in the workspace's root, up to the first that fails.
     Steps(Vec<Step>),
 }
@@ -92,14 +99,34 @@ pub(crate) fn plan(args: &[String], root: &Path) -> Result<Plan, Usage> {
 }
 
 fn bench(rest: &[String]) -> Result<Plan, Usage> {
-    match rest.split_first() {
-        Some((what, rest)) if what == "accuracy" => Ok(Plan::Accuracy {
+    let Some((what, rest)) = rest.split_first() else { return Err(Usage::Bench(no_measurement(None))) };
+    match (what.as_str(), rest) {
+        ("accuracy", rest) => Ok(Plan::Accuracy {
             build: Line::new("cargo build --release --package peft-cli"),
             what: Accuracy::parse(rest).map_err(Usage::Bench)?,
         }),
-        Some((flag, _)) if is_help(flag) => Ok(Plan::Help),
-        _ => Err(Usage::Bench("`cargo xtask bench` needs a name: accuracy".to_string())),
+        ("--setup", []) => Ok(Plan::Setup(None)),
+        ("--setup", [flag, python]) if flag == "--python" => Ok(Plan::Setup(Some(python.into()))),
+        ("--setup", _) => Err(Usage::Bench("`bench --setup` takes --python PATH alone".to_string())),
+        (flag, _) if is_help(flag) => Ok(Plan::Help),
+        (name, rest) => match What::ALL.into_iter().find(|what| what.name() == name) {
+            Some(what) => Ok(Plan::Bench {
+                // Chosen together with the program, the worker shares its build.
+                build: Line::new("cargo build --release --package peft-cli --package peft-bench"),
+                options: Options::parse(what, rest).map_err(Usage::Bench)?,
+            }),
+            None => Err(Usage::Bench(no_measurement(Some(name)))),
+        },
     }
+}
+
+fn no_measurement(name: Option<&str>) -> String {
+    let names: Vec<&str> = What::ALL.into_iter().map(What::name).collect();
+    let names = format!("accuracy, {} or --setup", names.join(", "));
+    name.map_or_else(
+        || format!("`cargo xtask bench` needs a name: {names}"),
+        |name| format!("no `bench {name}`; there are {names}"),
+    )
 }
 
 /// An example shares the program's build only when the two are chosen together.

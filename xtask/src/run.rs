@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::bench::{self, Accuracy};
+use crate::bench::{self, Accuracy, Bench, Options};
 use crate::step::{Line, Step};
 use crate::tidy;
 
@@ -52,8 +52,8 @@ pub(crate) fn steps(root: &Path, steps: &[Step]) -> Result<u8> {
 
 /// Builds the program with `build`, runs it with `args` where the caller stands, and returns its exit code.
 pub(crate) fn program(root: &Path, build: &Line, args: &[String]) -> Result<u8> {
-    let executable = match built(root, build)? {
-        Ok(executable) => executable,
+    let [executable] = match built(root, build, ["peft"])? {
+        Ok(executables) => executables,
         Err(code) => return Ok(code),
     };
     let status = cleaned(Command::new(&executable)).args(args).status();
@@ -62,15 +62,23 @@ pub(crate) fn program(root: &Path, build: &Line, args: &[String]) -> Result<u8> 
 
 /// Builds the program with `build` and compares methods with it.
 pub(crate) fn accuracy(root: &Path, build: &Line, what: &Accuracy) -> Result<u8> {
-    match built(root, build)? {
-        Ok(executable) => bench::accuracy(root, &executable, what).map(|()| 0),
+    match built(root, build, ["peft"])? {
+        Ok([executable]) => bench::accuracy(root, &executable, what).map(|()| 0),
         Err(code) => Ok(code),
     }
 }
 
-/// The program that `build` makes, or the exit code of the build that failed.
-fn built(root: &Path, build: &Line) -> Result<Result<PathBuf, u8>> {
-    // Cargo's messages name the executable, wherever a target folder or triple has put it; what is meant for
+/// Builds what measures with `build`, and measures.
+pub(crate) fn measure(root: &Path, build: &Line, options: Options) -> Result<u8> {
+    match built(root, build, bench::PROGRAMS)? {
+        Ok([program, worker]) => bench::bench(&Bench { root: root.into(), program, worker, options }).map(|()| 0),
+        Err(code) => Ok(code),
+    }
+}
+
+/// The programs called `names` that `build` makes, or the exit code of the build that failed.
+fn built<const N: usize>(root: &Path, build: &Line, names: [&str; N]) -> Result<Result<[PathBuf; N], u8>> {
+    // Cargo's messages name the executables, wherever a target folder or triple has put them; what is meant for
     // people goes to stderr as ever, progress bar included.
     let mut child = command(build)
         .arg("--message-format=json-render-diagnostics")
@@ -78,21 +86,27 @@ fn built(root: &Path, build: &Line) -> Result<Result<PathBuf, u8>> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run `cargo`")?;
-    let mut executable = None;
+    let mut executables = names.map(|_| None);
     for message in BufReader::new(child.stdout.take().context("no output of `cargo`")?).lines() {
-        executable = executable_in(&message?).or(executable);
+        let message = message?;
+        for (executable, name) in executables.iter_mut().zip(names) {
+            *executable = executable_in(&message, name).or(executable.take());
+        }
     }
     let status = child.wait()?;
     if !status.success() {
         return Ok(Err(exit_code(status)));
     }
-    executable.with_context(|| format!("`{build}` made no program `peft`")).map(Ok)
+    if let Some((_, name)) = executables.iter().zip(names).find(|(executable, _)| executable.is_none()) {
+        bail!("`{build}` made no program `{name}`");
+    }
+    Ok(Ok(executables.map(Option::unwrap_or_default)))
 }
 
-/// The program's path, if `message` of a build is the one that names it.
-fn executable_in(message: &str) -> Option<PathBuf> {
+/// The path of the program called `name`, if `message` of a build is the one that names it.
+fn executable_in(message: &str, name: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let is_program = message["reason"] == "compiler-artifact" && message["target"]["name"] == "peft";
+    let is_program = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;
     // Null for the library of the same name.
     message["executable"].as_str().filter(|_| is_program).map(PathBuf::from)
 }
@@ -150,10 +164,10 @@ mod tests {
         let library = r#"{"reason":"compiler-artifact","target":{"name":"peft","kind":["lib"]},"executable":null}"#;
         let program = r#"{"reason":"compiler-artifact","target":{"name":"peft","kind":["bin"]},"executable":"x/peft"}"#;
         let other = r#"{"reason":"compiler-artifact","target":{"name":"build-script"},"executable":"x/build"}"#;
-        assert_eq!(executable_in(library), None);
-        assert_eq!(executable_in(program), Some("x/peft".into()));
-        assert_eq!(executable_in(other), None);
-        assert_eq!(executable_in("not json"), None);
+        assert_eq!(executable_in(library, "peft"), None);
+        assert_eq!(executable_in(program, "peft"), Some("x/peft".into()));
+        assert_eq!(executable_in(other, "peft"), None);
+        assert_eq!(executable_in("not json", "peft"), None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn allowed(package: &Package) -> Option<(Vec<&'static str>, &'static [&'static s
         name if is_method(name) => Some((vec!["peft-core"], &["peft-testing"])),
         "peft" => Some(([&METHODS[..], &["peft-core", "peft-models"]].concat(), &[])),
         "peft-cli" => None,
-        _ if package.folder == "examples" || package.folder == "tests" => None,
+        _ if ["benches", "examples", "tests"].contains(&package.folder.as_str()) => None,
         // This program, and a crate that the table does not know yet.
         _ => Some((Vec::new(), &[])),
     }
