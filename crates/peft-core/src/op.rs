@@ -6,8 +6,10 @@
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn::tensor::module::{embedding, layer_norm};
+use burn::tensor::module::embedding;
 use peft_kernels::linear::{LowRank, linear, linear_low_rank};
+use peft_kernels::norm::{layer_norm, rms_norm};
+use peft_kernels::sum::add;
 
 use crate::hooks::Hooks;
 use crate::nn::LayerNorm;
@@ -172,18 +174,13 @@ impl<'a> NormOp<'a> {
                 let dtype = x.dtype();
                 let (x, weight, bias) = (widen(x), widen(self.weight), self.bias.map(widen));
                 let y = match self.kind {
-                    Normalised::Layer => layer_norm(x, weight, bias, self.epsilon),
+                    Normalised::Layer => layer_norm(x, None, weight, bias, self.epsilon),
                     Normalised::Rms => rms_norm(x, weight, bias, self.epsilon),
                 };
                 narrow(y, dtype)
             }
         }
     }
-}
-
-fn rms_norm(x: Tensor<3>, weight: Tensor<1>, bias: Option<Tensor<1>>, epsilon: f64) -> Tensor<3> {
-    let root = (x.clone().square().mean_dim(2) + epsilon).sqrt();
-    plus(x / root * weight.unsqueeze(), bias.map(Tensor::unsqueeze))
 }
 
 impl NormOp<'_> {
@@ -364,7 +361,7 @@ impl AddNormOp<'_> {
         if let Some(hooks) = self.inner {
             return hooks.add_norm(Self { inner: None, ..self }, h);
         }
-        let sum = h + self.residual.clone();
+        let sum = add(h, self.residual.clone());
         self.norm.map_or(sum.clone(), |norm| norm.wide(sum, self.hooks))
     }
 }

@@ -1,7 +1,7 @@
 //! The nonlinearities of feed-forward parts.
 
 use burn::prelude::*;
-use burn::tensor::activation;
+use peft_kernels::activation::{Kind, activate, gated};
 use serde::{Deserialize, Serialize};
 
 /// The nonlinearities that checkpoints use.
@@ -26,12 +26,21 @@ pub enum Activation {
 impl Activation {
     /// Elementwise, same shape out.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        activate(self.kind(), x)
+    }
+
+    /// What it makes of `x`, times `gate`, same shape out.
+    pub fn gated<const D: usize>(self, x: Tensor<D>, gate: Tensor<D>) -> Tensor<D> {
+        gated(self.kind(), x, gate)
+    }
+
+    fn kind(self) -> Kind {
         match self {
-            Self::Gelu => activation::gelu(x),
-            Self::GeluNew => activation::gelu_approximate(x),
-            Self::Relu => activation::relu(x),
-            Self::Silu => activation::silu(x),
-            Self::Tanh => activation::tanh(x),
+            Self::Gelu => Kind::Gelu,
+            Self::GeluNew => Kind::GeluTanh,
+            Self::Relu => Kind::Relu,
+            Self::Silu => Kind::Silu,
+            Self::Tanh => Kind::Tanh,
         }
     }
 }

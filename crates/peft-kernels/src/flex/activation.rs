@@ -119,7 +119,9 @@ impl Loop for Forward<'_> {
             ($($kind:ident),*) => {
                 match self.kind {
                     $(Kind::$kind => {
-                        self.y.iter_mut().zip(self.x).for_each(|(y, x)| *y = at::<FMA>(Kind::$kind, *x)[0]);
+                        for (y, x) in self.y.iter_mut().zip(self.x) {
+                            *y = at::<FMA>(Kind::$kind, *x)[0];
+                        }
                     })*
                 }
             };

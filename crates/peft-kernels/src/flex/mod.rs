@@ -9,3 +9,4 @@ pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod simd;
+pub(crate) mod sum;

@@ -103,13 +103,14 @@ struct Norm {
     centred: bool,
 }
 
-/// The mean that is taken off a row, and one over what it is divided by.
+/// The mean that is taken off a row, and what it is divided by: a division rounds once, where a product with the inverse
+/// would round twice.
 #[inline(always)]
 fn statistics<const FMA: bool>(row: &[f32], epsilon: f32, centred: bool) -> [f32; 2] {
     let share = 1.0 / row.len() as f32;
     let mean = if centred { sum(row.len(), |i| row[i]) * share } else { 0.0 };
     let square = sum(row.len(), |i| (row[i] - mean) * (row[i] - mean)) * share;
-    [mean, 1.0 / (square + epsilon).sqrt()]
+    [mean, (square + epsilon).sqrt()]
 }
 
 /// Normalises some rows.
@@ -136,22 +137,27 @@ impl Loop for Forward<'_> {
             let place = i * width..(i + 1) * width;
             match self.residual {
                 Some(residual) => {
-                    y.iter_mut().zip(x).zip(&residual[place.clone()]).for_each(|((y, x), more)| *y = x + more);
+                    for ((y, x), more) in y.iter_mut().zip(x).zip(&residual[place.clone()]) {
+                        *y = x + more;
+                    }
                 }
                 None => y.copy_from_slice(x),
             }
             if let Some(kept) = &mut self.kept {
                 kept[place].copy_from_slice(y);
             }
-            let [mean, scale] = statistics::<FMA>(y, self.epsilon, self.centred);
+            let [mean, root] = statistics::<FMA>(y, self.epsilon, self.centred);
             match self.bias {
                 Some(bias) => {
-                    let parameters = self.weight.iter().zip(bias);
-                    y.iter_mut()
-                        .zip(parameters)
-                        .for_each(|(y, (weight, bias))| *y = fma::<FMA>((*y - mean) * scale, *weight, *bias));
+                    for (y, (weight, bias)) in y.iter_mut().zip(self.weight.iter().zip(bias)) {
+                        *y = fma::<FMA>((*y - mean) / root, *weight, *bias);
+                    }
                 }
-                None => y.iter_mut().zip(self.weight).for_each(|(y, weight)| *y = (*y - mean) * scale * weight),
+                None => {
+                    for (y, weight) in y.iter_mut().zip(self.weight) {
+                        *y = (*y - mean) / root * weight;
+                    }
+                }
             }
         }
     }
@@ -205,7 +211,8 @@ impl Loop for BackwardRows<'_> {
         let share = 1.0 / width as f32;
         let rows = self.read.chunks_exact(width).zip(self.grad.chunks_exact(width));
         for (x, (read, grad)) in self.x.chunks_exact_mut(width).zip(rows) {
-            let [mean, scale] = statistics::<FMA>(read, self.epsilon, self.centred);
+            let [mean, root] = statistics::<FMA>(read, self.epsilon, self.centred);
+            let scale = 1.0 / root;
             let along = sum(width, |i| grad[i] * weight[i] * (read[i] - mean)) * share * scale * scale;
             let level = if self.centred { sum(width, |i| grad[i] * weight[i]) * share } else { 0.0 };
             for i in 0..width {

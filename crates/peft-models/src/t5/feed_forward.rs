@@ -65,10 +65,9 @@ impl Inner {
         // In f32 from here on, and so are the hidden states that this is added to.
         let run = |layer: &Option<Linear>| layer.as_ref().map(|layer| widen(layer.forward(x.clone(), hooks)));
         let active = run(&self.wi).or_else(|| run(&self.wi_0)).expect("one of the two is there");
-        let active = self.activation.forward(active);
         let hidden = match run(&self.wi_1) {
-            Some(gate) => active * gate,
-            None => active,
+            Some(gate) => self.activation.gated(active, gate),
+            None => self.activation.forward(active),
         };
         self.wo.forward(self.dropout.forward(hidden), hooks)
     }

@@ -25,12 +25,20 @@ impl Scores<'_> {
         match self.bias {
             Some((bias, next)) => {
                 let bias = &bias[i * next..i * next + len];
-                row.iter_mut().zip(bias).for_each(|(score, bias)| *score = fma::<FMA>(*score, self.scale, *bias));
+                for (score, bias) in row.iter_mut().zip(bias) {
+                    *score = fma::<FMA>(*score, self.scale, *bias);
+                }
             }
-            None => row.iter_mut().for_each(|score| *score *= self.scale),
+            None => {
+                for score in row.iter_mut() {
+                    *score *= self.scale;
+                }
+            }
         }
         let hidden = &self.hidden.0[i * self.hidden.1..i * self.hidden.1 + len];
-        row.iter_mut().zip(hidden).for_each(|(score, hidden)| *score = if *hidden != 0 { f32::MIN } else { *score });
+        for (score, hidden) in row.iter_mut().zip(hidden) {
+            *score = if *hidden != 0 { f32::MIN } else { *score };
+        }
     }
 }
 
@@ -50,9 +58,13 @@ impl Loop for Softmax<'_, '_> {
             let row = self.rows.row_mut(i);
             self.scores.finish::<FMA>(i, row);
             let largest = largest(row);
-            row.iter_mut().for_each(|score| *score = exp::<FMA>(*score - largest));
+            for score in row.iter_mut() {
+                *score = exp::<FMA>(*score - largest);
+            }
             let share = 1.0 / sum(row.len(), |j| row[j]);
-            row.iter_mut().for_each(|weight| *weight *= share);
+            for weight in row.iter_mut() {
+                *weight *= share;
+            }
             self.statistics[i] = [largest, share];
         }
     }
@@ -74,7 +86,9 @@ impl Loop for Again<'_, '_> {
             let row = self.rows.row_mut(i);
             self.scores.finish::<FMA>(i, row);
             let [largest, share] = self.statistics[i];
-            row.iter_mut().for_each(|score| *score = exp::<FMA>(*score - largest) * share);
+            for score in row.iter_mut() {
+                *score = exp::<FMA>(*score - largest) * share;
+            }
         }
     }
 }
@@ -100,7 +114,9 @@ impl Loop for SoftmaxBackward<'_, '_> {
                 continue;
             }
             let dot = sum(weights.len(), |j| weights[j] * grads[j]);
-            grads.iter_mut().zip(weights).for_each(|(grad, weight)| *grad = *weight * (*grad - dot));
+            for (grad, weight) in grads.iter_mut().zip(weights) {
+                *grad = *weight * (*grad - dot);
+            }
         }
     }
 }
@@ -116,7 +132,11 @@ impl Loop for Scale<'_, '_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        (0..self.rows.m).for_each(|i| self.rows.row_mut(i).iter_mut().for_each(|value| *value *= self.by));
+        for i in 0..self.rows.m {
+            for value in self.rows.row_mut(i) {
+                *value *= self.by;
+            }
+        }
     }
 }
 
@@ -126,7 +146,9 @@ fn largest(row: &[f32]) -> f32 {
     let mut parts = [f32::MIN; LANES];
     let (whole, rest) = row.as_chunks::<LANES>();
     for chunk in whole {
-        parts.iter_mut().zip(chunk).for_each(|(part, value)| *part = if *value > *part { *value } else { *part });
+        for (part, value) in parts.iter_mut().zip(chunk) {
+            *part = if *value > *part { *value } else { *part };
+        }
     }
     rest.iter().chain(&parts.clone()).fold(f32::MIN, |most, value| most.max(*value))
 }
