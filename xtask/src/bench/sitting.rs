@@ -52,12 +52,12 @@ impl Taken {
     }
 }
 
-/// Lets each of `specs` do `line` in turn, `warmup` times unseen and then `runs` times. One that fails is left out from
-/// then on, and said to be.
-pub(crate) fn sitting(bench: &Bench, specs: &[Value], line: &str, warmup: usize, runs: usize) -> Value {
+/// Lets each of `specs`, by name, do `line` in turn, `warmup` times unseen and then `runs` times. One that fails is left out
+/// from then on, and said to be.
+pub(crate) fn sitting(bench: &Bench, specs: &[(String, Value)], line: &str, warmup: usize, runs: usize) -> Value {
     let mut taken: Vec<Taken> = specs.iter().map(|_| Taken::default()).collect();
     let mut workers: Vec<Option<Worker>> = Vec::new();
-    for (spec, taken) in specs.iter().zip(&mut taken) {
+    for ((_, spec), taken) in specs.iter().zip(&mut taken) {
         workers.push(
             catch(taken, || {
                 let mut worker = Worker::spawn(bench, spec)?;
@@ -87,11 +87,17 @@ pub(crate) fn sitting(bench: &Bench, specs: &[Value], line: &str, warmup: usize,
             taken.tell(&last);
         }
     }
-    let names = specs.iter().map(|spec| spec["peer"].as_str().unwrap_or_default().to_string());
+    by_name(specs, &taken)
+}
+
+/// What each has taken.
+pub(crate) fn by_name(specs: &[(String, Value)], taken: &[Taken]) -> Value {
+    let names = specs.iter().map(|(name, _)| name.clone());
     json!(names.zip(taken.iter().map(Taken::to_json)).collect::<serde_json::Map<_, _>>())
 }
 
-fn catch<T>(taken: &mut Taken, work: impl FnOnce() -> Result<T>) -> Option<T> {
+/// What `work` gives; nothing, and a word of it, where it fails.
+pub(crate) fn catch<T>(taken: &mut Taken, work: impl FnOnce() -> Result<T>) -> Option<T> {
     work().map_err(|error| taken.fail(&error)).ok()
 }
 
