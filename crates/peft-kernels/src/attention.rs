@@ -37,13 +37,16 @@ impl Attention {
     /// `softmax(scale·QKᵀ + bias)·V`, `[batch, heads, queries, d_head]`, where there is a kernel for it. It keeps two
     /// numbers a query for the backward pass, which computes the weights again; nothing as large as the scores is ever
     /// there, but for the gradient of a bias that is tracked.
-    pub fn fused(self) -> Result<Tensor<4>, Self> {
+    ///
+    /// # Errors
+    /// It is handed back where there is none.
+    pub fn fused(self) -> Result<Tensor<4>, Box<Self>> {
         #[cfg(feature = "flex")]
         if covers(&self.query) && covers(&self.key) && covers(&self.value) && self.bias.as_ref().is_none_or(covers) {
             return Ok(crate::flex::attention::attention(self));
         }
         let _ = covers::<4>;
-        Err(self)
+        Err(Box::new(self))
     }
 }
 

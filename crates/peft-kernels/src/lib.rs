@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod activation;
 pub mod attention;
 pub mod linear;
+pub mod norm;
 mod switch;
 
 #[cfg(feature = "flex")]

@@ -63,7 +63,7 @@ impl AttentionMask {
         let fused = Attention { query, key: kv.key, value: kv.value, scale, bias, hidden, dropout: dropped }.fused();
         let Attention { query, key, value, bias, .. } = match fused {
             Ok(context) => return context,
-            Err(unfused) => unfused,
+            Err(unfused) => *unfused,
         };
         // The scale goes into the query: seq × d_head numbers instead of seq × seq.
         let scores = (if scale == 1.0 { query } else { query * scale }).matmul(key.transpose());

@@ -15,13 +15,14 @@ struct Layer {
 const METHODS: [&str; 7] =
     ["peft-lora", "peft-adapter", "peft-prefix", "peft-prompt", "peft-ptuning", "peft-ia3", "peft-select"];
 
-const LAYERS: [Layer; 5] = [
-    Layer { name: "peft-core", may: &[], tests_may: &[] },
+const LAYERS: [Layer; 6] = [
+    Layer { name: "peft-kernels", may: &[], tests_may: &[] },
+    Layer { name: "peft-core", may: &["peft-kernels"], tests_may: &[] },
     Layer { name: "peft-data", may: &[], tests_may: &[] },
-    Layer { name: "peft-models", may: &["peft-core"], tests_may: &[] },
+    Layer { name: "peft-models", may: &["peft-core", "peft-kernels"], tests_may: &[] },
     Layer { name: "peft-testing", may: &["peft-core"], tests_may: &[] },
     // A trainer takes any method, and its tests have to train one.
-    Layer { name: "peft-trainer", may: &["peft-core", "peft-models", "peft-data"], tests_may: &METHODS },
+    Layer { name: "peft-trainer", may: &["peft-core", "peft-kernels", "peft-models", "peft-data"], tests_may: &METHODS },
 ];
 
 /// Crates that hold no tensors.
@@ -45,8 +46,8 @@ fn allowed(package: &Package) -> Option<(Vec<&'static str>, &'static [&'static s
         return Some((layer.may.to_vec(), layer.tests_may));
     }
     match name {
-        name if is_method(name) => Some((vec!["peft-core"], &["peft-testing"])),
-        "peft" => Some(([&METHODS[..], &["peft-core", "peft-models"]].concat(), &[])),
+        name if is_method(name) => Some((vec!["peft-core", "peft-kernels"], &["peft-testing"])),
+        "peft" => Some(([&METHODS[..], &["peft-core", "peft-kernels", "peft-models"]].concat(), &[])),
         "peft-cli" => None,
         _ if ["benches", "examples", "tests"].contains(&package.folder.as_str()) => None,
         // This program, and a crate that the table does not know yet.

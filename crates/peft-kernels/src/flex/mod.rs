@@ -1,9 +1,11 @@
 //! Kernels for Burn's CPU backend, as its extensions: on all cores, vectorised for what the processor has.
 
+pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod buffer;
 pub(crate) mod gemm;
 pub(crate) mod graph;
 pub(crate) mod linear;
 pub(crate) mod math;
+pub(crate) mod norm;
 pub(crate) mod simd;

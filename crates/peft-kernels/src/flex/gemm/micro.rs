@@ -227,15 +227,6 @@ impl Tile {
         // SAFETY: `R` rows and `cols` columns of the result, `k` of the rest, which the caller has.
         unsafe {
             let mut sums = [[V::splat(0.0); N]; R];
-            match self.begin {
-                Begin::Zero => {}
-                Begin::Row(row) => sums = [load::<V, N>(row, last); R],
-                Begin::Present => {
-                    for (i, sum) in sums.iter_mut().enumerate() {
-                        *sum = load::<V, N>(self.c.add(i * self.c_row), last);
-                    }
-                }
-            }
             // The lines of the result are there when they are written.
             for i in 0..R {
                 for j in 0..N {
@@ -255,8 +246,15 @@ impl Tile {
                 b = b.wrapping_add(self.b_row);
                 at += self.a_col;
             }
+            // What the result begins with is added last: a sum of its own is the smaller one, and rounds less.
             for (i, sum) in sums.into_iter().enumerate() {
-                store(sum, self.c.add(i * self.c_row), last);
+                let to = self.c.wrapping_add(i * self.c_row);
+                let sum = match self.begin {
+                    Begin::Zero => sum,
+                    Begin::Row(row) => plus(sum, load::<V, N>(row, last)),
+                    Begin::Present => plus(sum, load::<V, N>(to, last)),
+                };
+                store(sum, to, last);
             }
         }
     }
@@ -272,6 +270,12 @@ unsafe fn load<V: Vector, const N: usize>(from: *const f32, last: usize) -> [V; 
             false => V::load(from.add(j * V::LEN)),
         })
     }
+}
+
+#[inline(always)]
+unsafe fn plus<V: Vector, const N: usize>(a: [V; N], b: [V; N]) -> [V; N] {
+    // SAFETY: the caller's.
+    std::array::from_fn(|j| unsafe { a[j].plus(b[j]) })
 }
 
 #[inline(always)]

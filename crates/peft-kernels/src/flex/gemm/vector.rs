@@ -25,6 +25,8 @@ pub(super) trait Vector: Copy {
     unsafe fn store_part(self, to: *mut f32, len: usize);
     /// Has the line at `at` fetched.
     unsafe fn prefetch(at: *const f32);
+    /// `self + other`.
+    unsafe fn plus(self, other: Self) -> Self;
     /// `self + a·b`.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
 }
@@ -77,6 +79,11 @@ impl Vector for Portable {
     unsafe fn prefetch(_at: *const f32) {}
 
     #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+
+    #[inline(always)]
     unsafe fn plus_product(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|i| {
             if cfg!(target_arch = "aarch64") { a.0[i].mul_add(b.0[i], self.0[i]) } else { self.0[i] + a.0[i] * b.0[i] }
@@ -122,6 +129,10 @@ mod x86 {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
         }
         #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { _mm512_add_ps(self, other) }
+        }
+        #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {
             unsafe { _mm512_fmadd_ps(a, b, self) }
         }
@@ -161,6 +172,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn prefetch(at: *const f32) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { _mm256_add_ps(self, other) }
         }
         #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {

@@ -1,0 +1,205 @@
+//! Nonlinearities, some thousand values at a time.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::prelude::*;
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::buffer::{Dense, tensor};
+use super::graph::{or_nothing, present, register};
+use super::math::{exp, phi, tanh};
+use super::simd::{Loop, fma, vectorized};
+use crate::activation::Kind;
+
+/// Values that a core takes at a time.
+const PART: usize = 8192;
+
+/// Nonlinearities as an extension of Burn's backends.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait ActivationOps: Backend {
+    /// `act(x)`, or `act(x) ⊙ gate` if there is one.
+    fn peft_activation(kind: Kind, x: FloatTensor<Self>, gate: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// See [`crate::activation::activate`].
+pub(crate) fn activate<const D: usize>(kind: Kind, x: Tensor<D>) -> Tensor<D> {
+    let gate: Tensor<D> = or_nothing(None, &x);
+    gated(kind, x, gate)
+}
+
+/// See [`crate::activation::gated`].
+pub(crate) fn gated<const D: usize>(kind: Kind, x: Tensor<D>, gate: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as ActivationOps>::peft_activation(kind, x.into_dispatch(), gate.into_dispatch()))
+}
+
+impl ActivationOps for Flex {
+    fn peft_activation(kind: Kind, x: FlexTensor, gate: FlexTensor) -> FlexTensor {
+        forward(kind, &Dense::new(x), present(gate).map(Dense::new).as_ref())
+    }
+}
+
+impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
+    fn peft_activation(kind: Kind, x: FloatTensor<Self>, gate: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Activate;
+        impl Backward<Flex, 2> for Activate {
+            type State = (Kind, Dense, Option<Dense>);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let grad = Dense::new(grads.consume::<Flex>(&ops.node));
+                let (kind, x, gate) = ops.state;
+                let [of_x, of_gate] = ops.parents.map(|node| node.map(|node| node.id));
+                let (x, gate) = backward(kind, &x, gate.as_ref(), &grad, of_gate.is_some());
+                register(grads, [(of_x, Some(x)), (of_gate, gate)]);
+            }
+        }
+        let nodes = [x.node(), gate.node()];
+        let x = Dense::new(x.into_primitive());
+        let gate = present(gate.into_primitive()).map(Dense::new);
+        let y = forward(kind, &x, gate.as_ref());
+        match Activate.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((kind, x, gate), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+/// A nonlinearity and its derivative at `x`.
+#[inline(always)]
+fn at<const FMA: bool>(kind: Kind, x: f32) -> [f32; 2] {
+    match kind {
+        Kind::Gelu => {
+            let [below, density] = phi::<FMA>(x);
+            // Of the far left nothing is left, nor of minus infinity times zero.
+            let y = if below == 0.0 { 0.0 } else { x * below };
+            [y, if density == 0.0 { below } else { fma::<FMA>(x, density, below) }]
+        }
+        Kind::GeluTanh => {
+            const ROOT: f32 = 0.797_884_6;
+            const CUBE: f32 = 0.044_715;
+            let square = x * x;
+            let t = tanh::<FMA>(ROOT * x * fma::<FMA>(CUBE, square, 1.0));
+            let half = fma::<FMA>(t, 0.5, 0.5);
+            let slope = 0.5 * x * (1.0 - t * t) * ROOT * fma::<FMA>(3.0 * CUBE, square, 1.0);
+            let y = if half == 0.0 { 0.0 } else { x * half };
+            [y, if t.abs() == 1.0 { half } else { half + slope }]
+        }
+        Kind::Relu => [if x < 0.0 { 0.0 } else { x }, if x > 0.0 { 1.0 } else { 0.0 }],
+        Kind::Silu => {
+            let share = 1.0 / (1.0 + exp::<FMA>(-x));
+            let y = if x < -88.0 { 0.0 } else { x * share };
+            [y, fma::<FMA>(y, 1.0 - share, share)]
+        }
+        Kind::Tanh => {
+            let t = tanh::<FMA>(x);
+            [t, 1.0 - t * t]
+        }
+    }
+}
+
+struct Forward<'a> {
+    kind: Kind,
+    x: &'a [f32],
+    gate: Option<&'a [f32]>,
+    y: &'a mut [f32],
+}
+
+impl Loop for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        // One loop for each kind, so that none asks inside.
+        macro_rules! each {
+            ($($kind:ident),*) => {
+                match self.kind {
+                    $(Kind::$kind => {
+                        self.y.iter_mut().zip(self.x).for_each(|(y, x)| *y = at::<FMA>(Kind::$kind, *x)[0]);
+                    })*
+                }
+            };
+        }
+        each!(Gelu, GeluTanh, Relu, Silu, Tanh);
+        if let Some(gate) = self.gate {
+            self.y.iter_mut().zip(gate).for_each(|(y, gate)| *y *= gate);
+        }
+    }
+}
+
+fn forward(kind: Kind, x: &Dense, gate: Option<&Dense>) -> FlexTensor {
+    let (values, gate) = (x.values(), gate.map(Dense::values));
+    let mut y = vec![0.0; values.len()];
+    y.par_chunks_mut(PART).enumerate().for_each(|(i, y)| {
+        let place = i * PART..i * PART + y.len();
+        vectorized(Forward { kind, x: &values[place.clone()], gate: gate.map(|gate| &gate[place]), y });
+    });
+    tensor(y, x.shape().clone())
+}
+
+struct BackwardPart<'a> {
+    kind: Kind,
+    x: &'a [f32],
+    gate: Option<&'a [f32]>,
+    grad: &'a [f32],
+    /// Holds nothing yet.
+    of_x: &'a mut [f32],
+    of_gate: Option<&'a mut [f32]>,
+}
+
+impl Loop for BackwardPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (x, grad) = (self.x, &self.grad[..self.x.len()]);
+        let of_x = &mut self.of_x[..x.len()];
+        macro_rules! each {
+            ($($kind:ident),*) => {
+                match self.kind {
+                    $(Kind::$kind => {
+                        for i in 0..x.len() {
+                            of_x[i] = at::<FMA>(Kind::$kind, x[i])[1] * grad[i];
+                        }
+                        if let Some(of_gate) = self.of_gate {
+                            let of_gate = &mut of_gate[..x.len()];
+                            for i in 0..x.len() {
+                                of_gate[i] = at::<FMA>(Kind::$kind, x[i])[0] * grad[i];
+                            }
+                        }
+                    })*
+                }
+            };
+        }
+        each!(Gelu, GeluTanh, Relu, Silu, Tanh);
+        if let Some(gate) = self.gate {
+            of_x.iter_mut().zip(gate).for_each(|(of_x, gate)| *of_x *= gate);
+        }
+    }
+}
+
+fn backward(
+    kind: Kind,
+    x: &Dense,
+    gate: Option<&Dense>,
+    grad: &Dense,
+    gates: bool,
+) -> (FlexTensor, Option<FlexTensor>) {
+    let (values, gate, grad) = (x.values(), gate.map(Dense::values), grad.values());
+    let mut of_x = vec![0.0; values.len()];
+    let mut of_gate = vec![0.0; if gates { values.len() } else { 0 }];
+    let parts: Vec<Option<&mut [f32]>> = match gates {
+        true => of_gate.chunks_mut(PART).map(Some).collect(),
+        false => of_x.chunks(PART).map(|_| None).collect(),
+    };
+    of_x.par_chunks_mut(PART).zip(parts).enumerate().for_each(|(i, (of_x, of_gate))| {
+        let place = i * PART..i * PART + of_x.len();
+        let (x, grad, gate) = (&values[place.clone()], &grad[place.clone()], gate.map(|gate| &gate[place]));
+        vectorized(BackwardPart { kind, x, gate, grad, of_x, of_gate });
+    });
+    (tensor(of_x, x.shape().clone()), gates.then(|| tensor(of_gate, x.shape().clone())))
+}
