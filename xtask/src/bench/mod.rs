@@ -9,6 +9,7 @@ mod cache;
 mod cases;
 mod chart;
 mod epoch;
+mod load;
 mod measured;
 mod options;
 mod pages;

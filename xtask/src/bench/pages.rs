@@ -61,10 +61,17 @@ fn section(what: What, all: &Value, page: &mut String) {
     let (many, usual): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["series"] == "adapters");
     if !usual.is_empty() {
         let _ = writeln!(page, "{}", table::head(&table::names(what)));
-        for row in usual {
+        for row in &usual {
             let _ = writeln!(page, "{}", table::markdown(&table::cells(what, row)));
         }
         page.push('\n');
+    }
+    if let Some(most) = rows.iter().filter_map(measured::busy).reduce(f64::max) {
+        let _ = writeln!(
+            page,
+            "Not a quiet machine: others took up to {:.0} % of it while this was measured.\n",
+            100.0 * most
+        );
     }
     if !many.is_empty() {
         let _ = writeln!(page, "{}", table::head(&table::adapter_names()));
@@ -162,8 +169,17 @@ mod tests {
             page.contains("Measured on A CPU, 2 threads; torch 2.9.0.") && page.contains("| 0.80 | ≤ 0.85 |"),
             "{page}"
         );
+        assert!(!page.contains("Not a quiet machine"), "{page}");
         let made = charts(What::Step, &all);
         assert_eq!((made.len(), made[0].0.as_str()), (1, "performance-step"));
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_of() {
+        let all = json!({"rows": [{"case": "c", "peers": {"ours": {"others_load": 0.31}, "torch-sdpa": {"others_load": 0.02}}}]});
+        let mut page = String::new();
+        section(What::Step, &all, &mut page);
+        assert!(page.contains("others took up to 31 % of it"), "{page}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::load::taken_by;
 use super::{Bench, What, folder};
 use crate::run::cleaned;
 
@@ -112,6 +113,11 @@ impl Worker {
     pub(crate) fn ask(&mut self, line: &str) -> Result<Value> {
         self.tell(line)?;
         self.answer()
+    }
+
+    /// Seconds of all cores that it has taken so far.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        taken_by(self.child.id())
     }
 
     /// Ends it, and its last answer.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Bench;
+use super::load::Load;
 use super::peers::Worker;
 
 /// A pool of threads spins for a while when its work is done; the next one's turn begins after that.
@@ -70,6 +71,7 @@ pub(crate) fn sitting(bench: &Bench, specs: &[(String, Value)], line: &str, warm
             }),
         );
     }
+    let (load, before) = (Load::begin(), taken_so_far(&workers));
     for run in 0..warmup + runs {
         for (worker, taken) in workers.iter_mut().zip(&mut taken) {
             let Some(at) = worker else { continue };
@@ -82,12 +84,19 @@ pub(crate) fn sitting(bench: &Bench, specs: &[(String, Value)], line: &str, warm
             }
         }
     }
+    // One that failed on the way took time that is not counted as ours: the share is an upper bound then.
+    let others = load.of_others(taken_so_far(&workers) - before);
     for (worker, taken) in workers.into_iter().zip(&mut taken) {
         if let Some(last) = worker.and_then(|worker| catch(taken, || worker.end())) {
             taken.tell(&last);
         }
+        taken.tell(&json!({ "others_load": others }));
     }
     by_name(specs, &taken)
+}
+
+fn taken_so_far(workers: &[Option<Worker>]) -> f64 {
+    workers.iter().flatten().map(Worker::cpu_seconds).sum()
 }
 
 /// What each has taken.

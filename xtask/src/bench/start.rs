@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Bench;
 use super::epoch::{BATCH, DATA, MAX_LENGTH, MODEL};
+use super::load::Load;
 use super::measured::Measured;
 use super::peers::Worker;
 use super::sitting::{Taken, by_name, catch};
@@ -54,13 +55,14 @@ fn spec(bench: &Bench, peer: &str, method: &str) -> Value {
 
 /// What a process took until it was ready and until its first step was taken, and what it said.
 fn fresh(bench: &Bench, spec: &Value) -> Result<(Value, Value)> {
-    let start = Instant::now();
+    let (start, load) = (Instant::now(), Load::begin());
     let mut worker = Worker::spawn(bench, spec)?;
     worker.tell("run")?;
     let mut told = worker.answer()?;
     let ready = start.elapsed();
     let step = worker.answer()?;
     let all = start.elapsed();
+    told["others_load"] = json!(load.of_others(worker.cpu_seconds()));
     told["peak_rss_mib"] = worker.end()?["peak_rss_mib"].clone();
     let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
     Ok((json!({ "ms": ms(all), "ready_ms": ms(ready), "step_ms": step["ms"] }), told))

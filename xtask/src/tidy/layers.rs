@@ -22,7 +22,11 @@ const LAYERS: [Layer; 6] = [
     Layer { name: "peft-models", may: &["peft-core", "peft-kernels"], tests_may: &[] },
     Layer { name: "peft-testing", may: &["peft-core"], tests_may: &[] },
     // A trainer takes any method, and its tests have to train one.
-    Layer { name: "peft-trainer", may: &["peft-core", "peft-kernels", "peft-models", "peft-data"], tests_may: &METHODS },
+    Layer {
+        name: "peft-trainer",
+        may: &["peft-core", "peft-kernels", "peft-models", "peft-data"],
+        tests_may: &METHODS,
+    },
 ];
 
 /// Crates that hold no tensors.
