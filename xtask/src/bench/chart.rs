@@ -66,9 +66,7 @@ pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
         if let Some(bound) = bar.bound.filter(|bound| *bound <= most) {
             line(&mut svg, "b", [at(bound), y - 3.0, at(bound), y + 21.0]);
         }
-        // Past the mark, so that the two do not cover each other.
-        let end = bar.bound.filter(|bound| (0.0..0.15 * most).contains(&(bound - bar.ratio))).unwrap_or(bar.ratio);
-        text(&mut svg, "s", [at(end) + 6.0, y + 13.0], &format!("{:.2}", bar.ratio));
+        text(&mut svg, "s", [LEFT + WIDE + 12.0, y + 13.0], &format!("{:.2}", bar.ratio));
     }
     line(&mut svg, "l", [at(1.0), 38.0, at(1.0), bottom]);
     line(&mut svg, "l", [LEFT, 38.0, LEFT, bottom]);

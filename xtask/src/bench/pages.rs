@@ -125,7 +125,7 @@ fn bar(row: &Value, by: Column) -> Option<Bar> {
 fn many_adapters(row: &Value) -> String {
     let single = value(&row["peers"]["1"]["ms"]);
     let ratio = |(number, told): (&String, &Value)| {
-        let label = format!("{number} adapters");
+        let label = format!("{number} adapter{}", if number == "1" { "" } else { "s" });
         Some(Bar { label, ratio: value(&told["ms"])? / single?, bound: row["bound"].as_f64() })
     };
     let all: Vec<Bar> = row["peers"].as_object().into_iter().flatten().filter_map(ratio).collect();
