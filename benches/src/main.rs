@@ -29,8 +29,9 @@ fn main() -> Result<()> {
             (Some("run"), None) => subject.step()?,
             (Some("forward"), None) => subject.forward()?,
             (Some("epoch"), Some(number)) => data::epoch(&mut subject, number.parse()?)?,
+            (Some("save"), Some(folder)) => subject.save(folder.as_ref())?,
             (Some("end"), None) => break,
-            _ => bail!("`{line}` is none of run, forward, epoch N and end"),
+            _ => bail!("`{line}` is none of run, forward, epoch N, save FOLDER and end"),
         };
         say(&answer)?;
     }

@@ -8,8 +8,8 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use peft::AnyMethod;
-use peft::core::{Adapter, Adapters, Frozen, Hooks, Identity, Method, Step};
-use peft::models::{AnyModel, Batch, ModelConfig, Scorer};
+use peft::core::{Adapter, Adapters, Backbone, Frozen, Hooks, Identity, Method, Step};
+use peft::models::{AnyModel, Batch, ModelConfig, Scorer, save_model};
 use peft_trainer::clip::clip_by_global_norm;
 use peft_trainer::metrics::Targets;
 use peft_trainer::{Settings, objective, optimizer};
@@ -27,6 +27,7 @@ const LEARNING_RATE: f64 = 1e-3;
 
 /// What a worker measures.
 pub(crate) struct Subject {
+    config: ModelConfig,
     base: Frozen<AnyModel>,
     trained: Trained,
     optimizer: ModuleOptimizer,
@@ -94,6 +95,7 @@ impl Subject {
             }
         };
         let mut this = Self {
+            config,
             base,
             trained,
             optimizer: optimizer(&Settings::default()),
@@ -104,7 +106,7 @@ impl Subject {
             inference: None,
         };
         if spec.adapters > 1 {
-            this.inference = Some(this.routed(spec, &config)?);
+            this.inference = Some(this.routed(spec)?);
         }
         Ok(this)
     }
@@ -217,12 +219,26 @@ impl Subject {
         Ok(json!({ "ms": millis(start.elapsed()) }))
     }
 
+    /// Writes the base into `folder` as a checkpoint.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn save(&self, folder: &Path) -> Result<Value> {
+        let fields = match &self.config {
+            ModelConfig::Bert(config) => serde_json::to_value(config)?,
+            ModelConfig::T5(config) => serde_json::to_value(config)?,
+        };
+        let fields = fields.as_object().context("a configuration is an object")?;
+        save_model(&*self.base, self.base.sites(), self.config.naming(), fields, folder)?;
+        Ok(json!({ "saved": folder }))
+    }
+
     /// As many adapters as the spec asks for, in turn from row to row.
-    fn routed(&self, spec: &Spec, config: &ModelConfig) -> Result<Inference> {
+    fn routed(&self, spec: &Spec) -> Result<Inference> {
         let mut adapters = Adapters::default();
         for number in 0..spec.adapters {
             let batch = (&self.batch, &self.targets);
-            let adapter = methods::adapter(&spec.method, config, spec.dropout, &self.base, batch)?;
+            let adapter = methods::adapter(&spec.method, &self.config, spec.dropout, &self.base, batch)?;
             adapters.add(number.to_string(), adapter.valid())?;
         }
         let rows = (0..spec.batch).map(|row| (row % spec.adapters).to_string()).collect();

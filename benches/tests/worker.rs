@@ -102,6 +102,16 @@ fn an_epoch_takes_every_row_once_and_tells_its_batches() {
 }
 
 #[test]
+fn a_shape_is_saved_as_a_checkpoint_that_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny");
+    let told = answers(&tiny("head"), None, &format!("forward\nsave {}\n", path.display()));
+    assert_eq!(told[2]["saved"], json!(path));
+    let spec = json!({"model": path, "method": "head", "batch": 3, "sequence": 9});
+    assert_eq!(answers(&spec, None, "run\n")[0]["trained"], told[0]["trained"]);
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     for (spec, lines, says) in [
         (tiny("lorra"), "", "no method `lorra`"),
@@ -109,7 +119,7 @@ fn what_cannot_be_done_is_said() {
         (json!({"model": "tiny", "method": "lora", "rows": 3}), "", "unknown field `rows`"),
         (json!({"model": "tiny", "method": "lora", "threads": 2}), "", "RAYON_NUM_THREADS=2"),
         (tiny("base"), "run\n", "nothing to train"),
-        (tiny("lora"), "walk\n", "none of run, forward, epoch N and end"),
+        (tiny("lora"), "walk\n", "none of run, forward, epoch N, save FOLDER and end"),
         (tiny("lora"), "epoch 0\n", "no texts"),
     ] {
         let said = refusal(&spec, lines);

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Ok(Plan::Program { build, args }) => run::program(root, &build, &args),
         Ok(Plan::Accuracy { build, what }) => run::accuracy(root, &build, &what),
         Ok(Plan::Bench { build, options }) => run::measure(root, &build, options),
+        Ok(Plan::Pages) => bench::pages(root).map(|()| 0),
         Ok(Plan::Setup(python)) => bench::setup(root, python.as_deref()).map(|()| 0),
         Ok(Plan::Steps(steps)) => run::steps(root, &steps),
         Err(usage) => {

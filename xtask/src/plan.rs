@@ -30,6 +30,8 @@ pub(crate) enum Plan {
     },
     /// Install what is compared with, by this interpreter.
     Setup(Option<PathBuf>),
+    /// Make the book's tables and charts of what was measured before.
+    Pages,
     /// Run these in the workspace's root, up to the first that fails.
     Steps(Vec<Step>),
 }
@@ -107,6 +109,7 @@ fn bench(rest: &[String]) -> Result<Plan, Usage> {
         }),
         ("--setup", []) => Ok(Plan::Setup(None)),
         ("--setup", [flag, python]) if flag == "--python" => Ok(Plan::Setup(Some(python.into()))),
+        ("--write", []) => Ok(Plan::Pages),
         ("--setup", _) => Err(Usage::Bench("`bench --setup` takes --python PATH alone".to_string())),
         (flag, _) if is_help(flag) => Ok(Plan::Help),
         (name, rest) => match What::ALL.into_iter().find(|what| what.name() == name) {
@@ -122,7 +125,7 @@ fn bench(rest: &[String]) -> Result<Plan, Usage> {
 
 fn no_measurement(name: Option<&str>) -> String {
     let names: Vec<&str> = What::ALL.into_iter().map(What::name).collect();
-    let names = format!("accuracy, {} or --setup", names.join(", "));
+    let names = format!("accuracy, {}, --setup or --write", names.join(", "));
     name.map_or_else(
         || format!("`cargo xtask bench` needs a name: {names}"),
         |name| format!("no `bench {name}`; there are {names}"),
@@ -320,6 +323,12 @@ mod tests {
     fn a_comparison_is_made_with_the_program_as_it_is_built_by_default() {
         assert!(matches!(planned("bench accuracy --seeds 0"), Ok(Plan::Accuracy { .. })));
         assert!(planned("bench").unwrap_err().to_string().contains("needs a name"));
+        let Ok(Plan::Bench { build, options }) = planned("bench step --runs 3") else { panic!("a step is measured") };
+        assert!(build.to_string().ends_with("--package peft-cli --package peft-bench"), "{build}");
+        assert_eq!((options.what, options.runs), (What::Step, Some(3)));
+        assert_eq!(planned("bench --setup --python py"), Ok(Plan::Setup(Some("py".into()))));
+        assert_eq!(planned("bench --write"), Ok(Plan::Pages));
+        assert!(planned("bench walk").unwrap_err().to_string().contains("there are accuracy, step, forward"));
         assert!(planned("example none").unwrap_err().to_string().contains("no example `none`"));
     }
 

@@ -76,9 +76,11 @@ impl Case {
     pub(crate) fn bound(&self, what: What) -> f64 {
         match what {
             What::Step if self.method == "lora" && !self.makes_text() => 0.85,
-            What::Step => 0.9,
             What::Forward => 0.85,
             What::Memory => 0.3,
+            What::Epoch => 0.7,
+            What::Start => 0.1,
+            What::Step | What::Scale | What::Cache => 0.9,
         }
     }
 }
@@ -98,7 +100,7 @@ pub(crate) fn cases(options: &Options) -> Vec<Case> {
             What::Step if number == 0 || options.quick => &METHODS,
             What::Forward if number == 0 => &["base", "lora"],
             What::Forward => &["base"],
-            What::Step | What::Memory => &["lora"],
+            _ => &["lora"],
         };
         let methods = options.methods.clone().unwrap_or_else(|| usual.iter().map(|name| name.to_string()).collect());
         let (batch, sequence) = match model.as_str() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::load::QUIET;
 use super::{Bench, What, folder, table};
 
 /// The rows of one kind of measurement.
@@ -26,19 +27,25 @@ impl Measured {
             folder.push("quick");
         }
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        if bench.python().is_none() {
+        if what != What::Cache && bench.python().is_none() {
             eprintln!("no PyTorch to compare with; `cargo xtask bench --setup` installs it, --python PATH names one");
         }
         let path = folder.join(format!("{}.json", what.name()));
         let rows = read(&path).map_or_else(|| json!([]), |all| all["rows"].clone());
         let machine = machine(bench.options.threads());
-        println!("{}\n{}", machine["cpu"].as_str().unwrap_or_default(), table::head(what));
+        println!("{}\n{}", machine["cpu"].as_str().unwrap_or_default(), table::head(&table::names(what)));
         Ok(Self { path, what, all: json!({"what": what.name(), "machine": machine, "rows": rows}), failed: Vec::new() })
     }
 
     /// Keeps a row and shows it.
     pub(crate) fn add(&mut self, row: Value) -> Result<()> {
-        println!("{}", table::line(self.what, &row));
+        match row["series"] == "adapters" {
+            true => table::adapters(&row).iter().for_each(|cells| println!("{}", table::markdown(cells))),
+            false => println!("{}", table::markdown(&table::cells(self.what, &row))),
+        }
+        if let Some(busy) = busy(&row) {
+            eprintln!("others took {:.0} % of the machine meanwhile: measure again when it is quiet", 100.0 * busy);
+        }
         for (peer, told) in row["peers"].as_object().into_iter().flatten() {
             if let Some(why) = told["failed"].as_str() {
                 eprintln!("{}: {why}", row["case"].as_str().unwrap_or_default());
@@ -64,6 +71,12 @@ impl Measured {
         }
         bail!("not measured: {}", self.failed.join(", "))
     }
+}
+
+/// The share of the machine that others took while a row was measured, if it is more than a quiet one has.
+pub(crate) fn busy(row: &Value) -> Option<f64> {
+    let shares = row["peers"].as_object().into_iter().flatten().filter_map(|(_, told)| told["others_load"].as_f64());
+    shares.reduce(f64::max).filter(|share| *share > QUIET)
 }
 
 /// The file's content, if there is a whole one.

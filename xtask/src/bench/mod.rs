@@ -5,12 +5,19 @@
 //! that alone.
 
 mod accuracy;
+mod cache;
 mod cases;
+mod chart;
+mod epoch;
+mod load;
 mod measured;
 mod options;
+mod pages;
 mod peers;
+mod scale;
 mod setup;
 mod sitting;
+mod start;
 mod step;
 mod table;
 
@@ -20,6 +27,7 @@ use anyhow::Result;
 
 pub(crate) use accuracy::{Accuracy, accuracy};
 pub(crate) use options::{Options, What};
+pub(crate) use pages::pages;
 pub(crate) use setup::setup;
 
 /// The programs that measuring needs.
@@ -38,9 +46,18 @@ pub(crate) struct Bench {
 
 /// Measures what the options ask for.
 pub(crate) fn bench(bench: &Bench) -> Result<()> {
-    match bench.options.what {
+    let measured = match bench.options.what {
         What::Step | What::Forward | What::Memory => step::run(bench),
+        What::Epoch => epoch::run(bench),
+        What::Start => start::run(bench),
+        What::Scale => scale::run(bench),
+        What::Cache => cache::run(bench),
+    };
+    // A case that failed is no reason to leave out those that did not.
+    if bench.options.write {
+        pages(&bench.root)?;
     }
+    measured
 }
 
 /// Where measurements of this workspace are kept.

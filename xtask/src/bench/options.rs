@@ -11,16 +11,29 @@ pub(crate) enum What {
     Forward,
     /// The most memory that training steps take.
     Memory,
+    /// A pass over the shipped texts.
+    Epoch,
+    /// From the start of a process to the end of its first step.
+    Start,
+    /// How the time grows with length, batch and the number of adapters in a batch.
+    Scale,
+    /// The second epoch with and without the cache of hidden states.
+    Cache,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 3] = [Self::Step, Self::Forward, Self::Memory];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Step, Self::Forward, Self::Memory, Self::Epoch, Self::Start, Self::Scale, Self::Cache];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Step => "step",
             Self::Forward => "forward",
             Self::Memory => "memory",
+            Self::Epoch => "epoch",
+            Self::Start => "start",
+            Self::Scale => "scale",
+            Self::Cache => "cache",
         }
     }
 }
@@ -89,7 +102,10 @@ impl Options {
                 _ => this.set(word, words.next().ok_or_else(|| format!("`{word}` needs a value"))?)?,
             }
         }
-        Ok(this)
+        match this.quick && this.write {
+            true => Err("--quick only shows that everything works; leave it out to --write".to_string()),
+            false => Ok(this),
+        }
     }
 
     fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
@@ -184,6 +200,7 @@ mod tests {
             ("--runs 0", "`0` is no number above 0"),
             ("--fill 2", "does not lie between 0 and 1"),
             ("--steps 3", "not `--steps`"),
+            ("--quick --write", "leave it out to --write"),
             ("--peers torch", "there are ours, composite, burn, torch-eager, torch-sdpa"),
         ] {
             let error = parse(line).unwrap_err();

@@ -8,7 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Bench, folder};
+use super::load::taken_by;
+use super::{Bench, What, folder};
 use crate::run::cleaned;
 
 /// Everybody, ourselves first.
@@ -29,9 +30,12 @@ impl Bench {
     /// The peers of a measurement of `method` that can take part here.
     pub(crate) fn peers(&self, method: &str) -> Vec<&'static str> {
         let here = |peer: &&&str| !is_python(peer) || self.python().is_some();
-        let wanted = |peer: &&&str| self.options.wants(peer, true);
+        let what = self.options.what;
+        // Where a run is long, those are left out who answer no question.
+        let short = matches!(what, What::Step | What::Forward | What::Memory);
+        let wanted = |peer: &&&str| self.options.wants(peer, short || **peer != "composite");
         // Burn has no other method, and no forward pass of its own that would differ.
-        let able = |peer: &&&str| **peer != "burn" || method == "lora" && self.options.what == super::What::Step;
+        let able = |peer: &&&str| **peer != "burn" || method == "lora" && what == What::Step;
         ALL.iter().filter(here).filter(wanted).filter(able).copied().collect()
     }
 
@@ -109,6 +113,11 @@ impl Worker {
     pub(crate) fn ask(&mut self, line: &str) -> Result<Value> {
         self.tell(line)?;
         self.answer()
+    }
+
+    /// Seconds of all cores that it has taken so far.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        taken_by(self.child.id())
     }
 
     /// Ends it, and its last answer.

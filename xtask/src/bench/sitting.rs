@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Bench;
+use super::load::Load;
 use super::peers::Worker;
 
 /// A pool of threads spins for a while when its work is done; the next one's turn begins after that.
@@ -52,12 +53,12 @@ impl Taken {
     }
 }
 
-/// Lets each of `specs` do `line` in turn, `warmup` times unseen and then `runs` times. One that fails is left out from
-/// then on, and said to be.
-pub(crate) fn sitting(bench: &Bench, specs: &[Value], line: &str, warmup: usize, runs: usize) -> Value {
+/// Lets each of `specs`, by name, do `line` in turn, `warmup` times unseen and then `runs` times. One that fails is left out
+/// from then on, and said to be.
+pub(crate) fn sitting(bench: &Bench, specs: &[(String, Value)], line: &str, warmup: usize, runs: usize) -> Value {
     let mut taken: Vec<Taken> = specs.iter().map(|_| Taken::default()).collect();
     let mut workers: Vec<Option<Worker>> = Vec::new();
-    for (spec, taken) in specs.iter().zip(&mut taken) {
+    for ((_, spec), taken) in specs.iter().zip(&mut taken) {
         workers.push(
             catch(taken, || {
                 let mut worker = Worker::spawn(bench, spec)?;
@@ -70,6 +71,7 @@ pub(crate) fn sitting(bench: &Bench, specs: &[Value], line: &str, warmup: usize,
             }),
         );
     }
+    let (load, before) = (Load::begin(), taken_so_far(&workers));
     for run in 0..warmup + runs {
         for (worker, taken) in workers.iter_mut().zip(&mut taken) {
             let Some(at) = worker else { continue };
@@ -82,16 +84,29 @@ pub(crate) fn sitting(bench: &Bench, specs: &[Value], line: &str, warmup: usize,
             }
         }
     }
+    // One that failed on the way took time that is not counted as ours: the share is an upper bound then.
+    let others = load.of_others(taken_so_far(&workers) - before);
     for (worker, taken) in workers.into_iter().zip(&mut taken) {
         if let Some(last) = worker.and_then(|worker| catch(taken, || worker.end())) {
             taken.tell(&last);
         }
+        taken.tell(&json!({ "others_load": others }));
     }
-    let names = specs.iter().map(|spec| spec["peer"].as_str().unwrap_or_default().to_string());
+    by_name(specs, &taken)
+}
+
+fn taken_so_far(workers: &[Option<Worker>]) -> f64 {
+    workers.iter().flatten().map(Worker::cpu_seconds).sum()
+}
+
+/// What each has taken.
+pub(crate) fn by_name(specs: &[(String, Value)], taken: &[Taken]) -> Value {
+    let names = specs.iter().map(|(name, _)| name.clone());
     json!(names.zip(taken.iter().map(Taken::to_json)).collect::<serde_json::Map<_, _>>())
 }
 
-fn catch<T>(taken: &mut Taken, work: impl FnOnce() -> Result<T>) -> Option<T> {
+/// What `work` gives; nothing, and a word of it, where it fails.
+pub(crate) fn catch<T>(taken: &mut Taken, work: impl FnOnce() -> Result<T>) -> Option<T> {
     work().map_err(|error| taken.fail(&error)).ok()
 }
 

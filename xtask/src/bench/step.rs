@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::cases::{Case, cases};
 use super::measured::Measured;
 use super::sitting::sitting;
-use super::table::{Column, Row};
 use super::{Bench, What};
 
 /// Measures the cases one after the other and keeps each as soon as it is there.
@@ -30,8 +29,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
 
 fn measure(bench: &Bench, case: &Case) -> Value {
     let options = &bench.options;
-    let specs: Vec<Value> =
-        bench.peers(&case.method).into_iter().map(|peer| case.spec(peer, options.threads())).collect();
+    let specs = specs(bench, &case.method, |peer| case.spec(peer, options.threads()));
     match options.what {
         What::Forward => sitting(bench, &specs, "forward", options.warmup, options.runs(9)),
         What::Memory => sitting(bench, &specs, "run", 0, options.runs(3)),
@@ -39,15 +37,7 @@ fn measure(bench: &Bench, case: &Case) -> Value {
     }
 }
 
-/// What is compared: a peak of memory, or a time.
-pub(crate) fn column(what: What) -> Column {
-    match what {
-        What::Memory => Column { name: "peak_rss_mib", unit: "MiB" },
-        _ => Column { name: "ms", unit: "ms" },
-    }
-}
-
-/// A row of the table.
-pub(crate) fn row(what: What, measured: &Value) -> Row {
-    Row::compared(measured, &column(what))
+/// A spec for each peer that can take part.
+pub(crate) fn specs(bench: &Bench, method: &str, spec: impl Fn(&str) -> Value) -> Vec<(String, Value)> {
+    bench.peers(method).into_iter().map(|peer| (peer.to_string(), spec(peer))).collect()
 }
