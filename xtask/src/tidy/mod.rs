@@ -8,6 +8,7 @@ mod files;
 mod layers;
 mod manifests;
 mod metadata;
+mod one_backend;
 mod one_build;
 mod sources;
 mod unused;
@@ -62,6 +63,7 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<Finding>> {
         found.extend(sources::foreign_key(file));
     }
     found.extend(one_build::second_build(root)?);
+    found.extend(one_backend::other_backends(root, &packages)?);
     Ok(found)
 }
 
