@@ -38,7 +38,7 @@ pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
     // Cephes' tanhf (Moshier 1989).
     let square = x * x;
     let mut p = -5.704_988_7e-3;
-    for c in [2.063_908_9e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    for c in [2.063_909e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1] {
         p = fma::<FMA>(p, square, c);
     }
     let near = fma::<FMA>(p * square, x, x);
