@@ -41,7 +41,7 @@ fn products_of_any_size_are_the_sums_of_their_parts() {
                 let mut c = numbers(m * n, 4);
                 let present = c.clone();
                 let term = || Term { a: a_matrix, b: right };
-                let mut run = |c: &mut Vec<f32>, start| {
+                let run = |c: &mut Vec<f32>, start| {
                     sum_of_products(&mut MatrixMut::new(c, [m, n], n), start, &[term()]);
                 };
                 run(&mut c, Start::Present);
