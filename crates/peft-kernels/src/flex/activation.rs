@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::buffer::{Dense, tensor};
 use super::graph::{or_nothing, present, register};
 use super::math::{exp, phi, tanh};
+use super::pool::Values;
 use super::simd::{Loop, fma, vectorized};
 use crate::activation::Kind;
 
@@ -135,7 +136,7 @@ impl Loop for Forward<'_> {
 
 fn forward(kind: Kind, x: &Dense, gate: Option<&Dense>) -> FlexTensor {
     let (values, gate) = (x.values(), gate.map(Dense::values));
-    let mut y = vec![0.0; values.len()];
+    let mut y = Values::new(values.len());
     y.par_chunks_mut(PART).enumerate().for_each(|(i, y)| {
         let place = i * PART..i * PART + y.len();
         vectorized(Forward { kind, x: &values[place.clone()], gate: gate.map(|gate| &gate[place]), y });
@@ -192,8 +193,8 @@ fn backward(
     gates: bool,
 ) -> (FlexTensor, Option<FlexTensor>) {
     let (values, gate, grad) = (x.values(), gate.map(Dense::values), grad.values());
-    let mut of_x = vec![0.0; values.len()];
-    let mut of_gate = vec![0.0; if gates { values.len() } else { 0 }];
+    let mut of_x = Values::new(values.len());
+    let mut of_gate = Values::new(if gates { values.len() } else { 0 });
     let parts: Vec<Option<&mut [f32]>> = match gates {
         true => of_gate.chunks_mut(PART).map(Some).collect(),
         false => of_x.chunks(PART).map(|_| None).collect(),

@@ -2,10 +2,11 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{DType, Flex};
-use burn::tensor::{Bytes, Shape};
+use burn::tensor::Shape;
 use burn_flex::{FlexTensor, Layout};
 
 use super::gemm::Matrix;
+use super::pool::Values;
 
 /// A tensor whose values lie one behind the other: a copy if they did not.
 #[derive(Clone, Debug)]
@@ -43,7 +44,8 @@ pub(crate) fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
 }
 
 /// A new tensor of `shape` that holds `values`.
-pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Flex> {
+pub(crate) fn tensor(values: impl Into<Values>, shape: Shape) -> FloatTensor<Flex> {
+    let values = values.into();
     debug_assert_eq!(values.len(), shape.num_elements());
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+    FlexTensor::new(values.into_bytes(), Layout::contiguous(shape), DType::F32)
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::buffer::{Dense, matrix, tensor};
 use super::gemm::{Matrix, MatrixMut, Packed, Right, Start, Term, by_rows, reduce, sum_of_products, worth_sharing};
 use super::graph::{or_nothing, present, register, tracked};
+use super::pool::Values;
 use crate::linear::LowRank;
 
 /// The map as an extension of Burn's backends.
@@ -113,7 +114,7 @@ impl<'a> Operand<'a> {
 }
 
 /// The result, and with a path `s·A(x)`, `[rows, r]`.
-fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>) -> (FlexTensor, Vec<f32>) {
+fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>) -> (FlexTensor, Values) {
     let (weight, x_rows) = (matrix(weight), x.rows());
     let [m, n] = [x_rows.m, weight.n];
     let share = worth_sharing(m, n, weight.m);
@@ -125,7 +126,7 @@ fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>
         (path.input.rows(), a, b, path.scale)
     });
     let rank = path.map_or(0, |path| matrix(&path.a).n);
-    let (mut out, mut low) = (vec![0.0; m * n], vec![0.0; m * rank]);
+    let (mut out, mut low) = (Values::new(m * n), Values::new(m * rank));
     let outs = [MatrixMut::new(&mut out, [m, n], n), MatrixMut::new(&mut low, [m, rank], rank)];
     by_rows(outs, share, |from, [mut c, mut low]| {
         let plain = Term { a: x_rows.rows(from, c.m), b: packed.right() };
@@ -144,7 +145,7 @@ fn scale_rows(matrix: &mut MatrixMut<'_>, scale: f32) {
 }
 
 /// `values` in the shape of `x`, but for the last dimension.
-fn like(x: &Dense, last: usize, values: Vec<f32>) -> FlexTensor {
+fn like(x: &Dense, last: usize, values: Values) -> FlexTensor {
     let mut shape = x.shape().to_vec();
     *shape.last_mut().expect("a linear map reads vectors") = last;
     tensor(values, shape.into())
@@ -182,7 +183,7 @@ struct Kept {
 struct KeptPath {
     path: Path,
     /// `s·A(x)`, `[rows, r]`.
-    low: Arc<Vec<f32>>,
+    low: Arc<Values>,
     /// Whether the path reads what the map reads.
     shared: bool,
 }
@@ -204,11 +205,11 @@ fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
     });
     let rank = low.map_or(0, |low| matrix(&low.path.a).n);
     let [x_cols, input_cols] = [wanted.x, wanted.input].map(|wanted| if wanted { n } else { 0 });
-    let mut x = vec![0.0; m * x_cols];
-    let mut input = vec![0.0; m * input_cols];
-    let mut u = vec![0.0; m * rank];
+    let mut x = Values::new(m * x_cols);
+    let mut input = Values::new(m * input_cols);
+    let mut u = Values::new(m * rank);
     let outs = [(&mut x, x_cols), (&mut input, input_cols), (&mut u, rank)];
-    let outs = outs.map(|(values, cols)| MatrixMut::new(values, [m, cols], cols));
+    let outs = outs.map(|(values, cols)| MatrixMut::new(&mut *values, [m, cols], cols));
     by_rows(outs, share, |from, [mut x, mut input, mut u]| {
         let g = g.rows(from, x.m);
         let mut terms = Vec::with_capacity(2);
@@ -244,7 +245,7 @@ fn sum_of_rows(rows: Matrix<'_>) -> FlexTensor {
 
 /// The transpose of a small matrix.
 fn transposed(values: Vec<f32>, [m, n]: [usize; 2]) -> FlexTensor {
-    let values = (0..m * n).map(|i| values[i % m * n + i / m]).collect();
+    let values: Vec<f32> = (0..m * n).map(|i| values[i % m * n + i / m]).collect();
     tensor(values, [n, m].into())
 }
 

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Dense, tensor};
 use super::graph::{or_nothing, present, register};
+use super::pool::Values;
 use super::simd::{Loop, fma, sum, vectorized};
 
 /// Rows that a core takes at a time.
@@ -169,9 +170,9 @@ fn forward(x: Dense, residual: FlexTensor, norm: Norm, bias: FlexTensor, keep: b
     let Norm { weight, epsilon, centred } = norm;
     let (values, weight) = (x.values(), weight.values());
     let part = ROWS * weight.len();
-    let mut y = vec![0.0; values.len()];
+    let mut y = Values::new(values.len());
     // Without a residual it is what was read.
-    let mut sums = vec![0.0; if keep && residual.is_some() { values.len() } else { 0 }];
+    let mut sums = Values::new(if keep && residual.is_some() { values.len() } else { 0 });
     let kept: Vec<Option<&mut [f32]>> = match sums.is_empty() {
         true => y.chunks(part).map(|_| None).collect(),
         false => sums.chunks_mut(part).map(Some).collect(),
@@ -240,7 +241,7 @@ fn backward(read: &Dense, norm: &Norm, grad: &Dense, parameters: bool) -> Found 
     let (read, grad, weight) = (read, grad.values(), norm.weight.values());
     let (values, width) = (read.values(), weight.len());
     let part = ROWS * width;
-    let mut x = vec![0.0; values.len()];
+    let mut x = Values::new(values.len());
     let parts: Vec<_> = x
         .par_chunks_mut(part)
         .enumerate()

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Dense, tensor};
 use super::graph::register;
+use super::pool::Values;
 
 /// Values that a core takes at a time.
 const PART: usize = 16_384;
@@ -32,7 +33,7 @@ impl SumOps for Flex {
     fn peft_add(a: FlexTensor, b: FlexTensor) -> FlexTensor {
         let (a, b) = (Dense::new(a), Dense::new(b));
         let (left, right) = (a.values(), b.values());
-        let mut sum = vec![0.0; left.len()];
+        let mut sum = Values::new(left.len());
         sum.par_chunks_mut(PART).zip(left.par_chunks(PART).zip(right.par_chunks(PART))).for_each(|(sum, (a, b))| {
             sum.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum = a + b);
         });

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::super::buffer::tensor;
 use super::super::gemm::{Matrix, MatrixMut, Packed, Right, Start, Term, sum_of_products};
+use super::super::pool::Values;
 use super::super::simd::vectorized;
 use super::softmax::{Again, Drop, Scale, Scores, Softmax, SoftmaxBackward, Statistics};
 use crate::attention::Dropped;
@@ -129,7 +130,7 @@ impl Sizes {
 
 /// Memory for heads that lie beside each other, as a linear map reads them: `[rows, positions, heads, d_head]`.
 struct Beside {
-    values: Vec<f32>,
+    values: Values,
     dims: [usize; 4],
 }
 
@@ -146,7 +147,7 @@ unsafe impl Sync for Places {}
 impl Beside {
     fn new(rows: usize, positions: usize, heads: usize, d_head: usize, wanted: bool) -> Self {
         let rows = if wanted { rows } else { 0 };
-        Self { values: vec![0.0; rows * positions * heads * d_head], dims: [rows, positions, heads, d_head] }
+        Self { values: Values::new(rows * positions * heads * d_head), dims: [rows, positions, heads, d_head] }
     }
 
     fn places(&mut self) -> Places {
@@ -319,13 +320,13 @@ pub(super) fn backward(Kept { inputs, statistics }: &Kept, grad: FlexTensor, wan
         query: wanted.query.then(|| query.tensor()),
         key: wanted.key.then(|| key.tensor()),
         value: wanted.value.then(|| value.tensor()),
-        bias: inputs.bias.as_ref().filter(|_| wanted.bias).map(|of| of.sum_of(bias.values, sizes)),
+        bias: inputs.bias.as_ref().filter(|_| wanted.bias).map(|of| of.sum_of(&bias.values, sizes)),
     }
 }
 
 impl Heads {
     /// The gradient of a bias: that of the scores, summed over the rows and queries that share it.
-    fn sum_of(&self, scores: Vec<f32>, Sizes { rows, heads, queries, keys, .. }: Sizes) -> FlexTensor {
+    fn sum_of(&self, scores: &[f32], Sizes { rows, heads, queries, keys, .. }: Sizes) -> FlexTensor {
         let [of_rows, _, of_queries, _] = self.dims;
         let mut out = vec![0.0; of_rows * heads * of_queries * keys];
         for (i, from) in scores.chunks_exact(keys).enumerate() {

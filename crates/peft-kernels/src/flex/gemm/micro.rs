@@ -31,7 +31,7 @@ impl Shape {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => (__m512::LEN, __m512::WIDTH, 256),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => (__m256::LEN, __m256::WIDTH, 256),
+            Level::Avx2 => (__m256::LEN, __m256::WIDTH, 384),
             _ => (Portable::LEN, Portable::WIDTH, 256),
         };
         Self { level, width: registers * lanes, depth, lanes }

@@ -18,8 +18,9 @@ pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use micro::{Right, Start};
 pub(crate) use pack::Packed;
 
-/// Rows of the result that a core takes at a time: they and what they are made of stay in the second-level cache.
-pub(crate) const ROWS: usize = 64;
+/// Rows of the result that a core takes at a time: whole tiles of every level, and what they are made of stays in the
+/// second-level cache.
+pub(crate) const ROWS: usize = 48;
 
 /// Below so many multiplications a product is not worth a second core.
 const WORTH_SHARING: usize = 1 << 19;

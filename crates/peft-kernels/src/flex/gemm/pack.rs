@@ -98,8 +98,8 @@ impl Packed {
     }
 }
 
-/// How many rows of a panel are filled at a time from a matrix that lies column by column.
-const DEEP: usize = 16;
+/// Columns that are read at a time where they lie in one piece: as many streams as a processor follows with ease.
+const STREAMS: usize = 4;
 
 /// Copies `[rows, cols]` values of `b` into a panel, whose rows may be longer.
 fn fill(panel: &mut [f32], b: Matrix<'_>, from: usize, rows: usize, first: usize, cols: usize) {
@@ -110,14 +110,20 @@ fn fill(panel: &mut [f32], b: Matrix<'_>, from: usize, rows: usize, first: usize
         }
         return;
     }
-    // A few rows at a time: what is written stays in the first-level cache.
-    for (part, to) in panel.chunks_mut(DEEP * width).enumerate() {
-        let from = from + part * DEEP;
-        for j in 0..cols {
-            let column = b.column(first + j, from, to.len() / width);
-            for (to, value) in to[j..].iter_mut().step_by(width).zip(column) {
-                *to = value;
+    let mut done = 0;
+    if b.row == 1 {
+        // What is written, a panel of a block, stays in the first-level cache.
+        for j in (0..cols / STREAMS * STREAMS).step_by(STREAMS) {
+            let columns: [&[f32]; STREAMS] = std::array::from_fn(|q| b.t().row_values(first + j + q, from, rows));
+            for (p, to) in panel.chunks_exact_mut(width).enumerate() {
+                to[j..j + STREAMS].copy_from_slice(&columns.map(|column| column[p]));
             }
+            done = j + STREAMS;
+        }
+    }
+    for j in done..cols {
+        for (to, value) in panel[j..].iter_mut().step_by(width).zip(b.column(first + j, from, rows)) {
+            *to = value;
         }
     }
 }
