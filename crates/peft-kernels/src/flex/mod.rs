@@ -8,5 +8,6 @@ pub(crate) mod graph;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod norm;
+pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod sum;
