@@ -3,10 +3,11 @@
 use std::sync::OnceLock;
 
 use burn::prelude::*;
+use burn::tensor::Tolerance;
 use burn::tensor::activation::log_softmax;
 use peft::adapter::BottleneckConfig;
-use peft::core::tensors::export;
-use peft::core::{Error, Pooling};
+use peft::core::tensors::{export, export_gradients};
+use peft::core::{Error, Frozen, Pooling, Routed};
 use peft::prelude::*;
 use peft::select::Importance;
 use proptest::prelude::*;
@@ -156,6 +157,26 @@ proptest! {
         }
     }
 
+    /// So do rows under compositions, and compositions with what differs from row to row.
+    #[test]
+    fn rows_under_any_pairs_equal_separate_runs(
+        chosen in prop::collection::vec(prop::sample::select(names()), 4), rows in prop::array::uniform3(0usize..4)
+    ) {
+        let world = world();
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| world.get(chosen[i]));
+        let pairs = [(a, b), (b, c), (c, d), (d, a)];
+        let of_rows = || Routed::new(rows.iter().map(|&i| Some((i, &pairs[i] as &dyn Hooks))).collect());
+        let (mixed, under, over) = (world.run(&of_rows()), world.run(&(of_rows(), a)), world.run(&(a, of_rows())));
+        for (row, pair) in rows.into_iter().map(|i| &pairs[i]).enumerate() {
+            let same = |got: &Tensor<2>, hooks: &dyn Hooks| {
+                close(got.clone().narrow(0, row, 1), world.run(hooks).narrow(0, row, 1));
+            };
+            same(&mixed, pair);
+            same(&under, &(pair, a));
+            same(&over, &(a, pair));
+        }
+    }
+
     /// How a composition is nested makes no difference, with what stays and what folds in any order.
     #[test]
     fn a_composition_is_its_order_alone(chosen in prop::collection::vec(prop::sample::select(names()), 3)) {
@@ -165,6 +186,31 @@ proptest! {
         // Nothing beside it is nothing.
         close(world.run(&(Identity, a)), world.run(a));
         close(world.run(&(a, Identity)), world.run(a));
+    }
+}
+
+/// In training each gets from its own rows what it gets where all rows are its own.
+#[test]
+fn rows_under_any_methods_have_the_gradients_of_separate_runs() {
+    let device = Device::flex().autodiff();
+    let (bert, batch) = (Frozen::new(bert(&device)), three_rows(&device).with_tasks(TASKS.to_vec()));
+    let mut adapters = Adapters::default();
+    for name in names() {
+        adapters.add(name, make(name, &bert)).unwrap();
+    }
+    for three in names().windows(3) {
+        let mixed = bert.forward(&batch, &adapters.route(three).unwrap()).powf_scalar(2.0).sum().backward();
+        for (row, name) in three.iter().enumerate() {
+            let adapter = adapters.get(name).unwrap();
+            let alone = bert.forward(&batch, adapter).narrow(0, row, 1).powf_scalar(2.0).sum().backward();
+            let (got, want) = (export_gradients(adapter, &mixed), export_gradients(adapter, &alone));
+            assert!(!want.is_empty() && got.keys().eq(want.keys()), "{name} beside {three:?}");
+            for (tensor, want) in want {
+                let largest = want.iter::<f32>().fold(1.0f32, |most, value| most.max(value.abs()));
+                let bound = Tolerance::absolute(2e-5 * largest);
+                got[&tensor].assert_approx_eq::<f32>(&want, bound);
+            }
+        }
     }
 }
 
@@ -213,7 +259,7 @@ fn a_prefix_and_a_parallel_adapter_are_mam() {
     far(mam.clone(), world.run(parallel));
     // Each row as if it were alone, beside rows of the base.
     let pair = (prefix, parallel);
-    let mixed = world.run(&peft::core::Routed::new(vec![Some((0, &pair)), None, Some((0, &pair))]));
+    let mixed = world.run(&Routed::new(vec![Some((0, &pair)), None, Some((0, &pair))]));
     close(mixed.clone().narrow(0, 0, 1), mam.clone().narrow(0, 0, 1));
     close(mixed.clone().narrow(0, 2, 1), mam.narrow(0, 2, 1));
     close(mixed.narrow(0, 1, 1), world.run(&Identity).narrow(0, 1, 1));

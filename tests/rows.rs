@@ -1,7 +1,12 @@
 //! Named adapters, and rows of one batch under different ones.
 
+use std::sync::Mutex;
+
 use burn::prelude::*;
-use peft::core::Error;
+use peft::core::{
+    AddNormOp, BatchRows, EmbeddingOp, Error, Hooks, KeyValue, LinearForm, LinearOp, NormOp, Prompt, Routed, Site,
+    Spans, Sublayer,
+};
 use peft::prelude::*;
 
 use crate::support::*;
@@ -94,4 +99,88 @@ fn the_report_says_who_acts_where() {
     assert_eq!(at("bert.encoder.layer.0.attention.self.query"), Some(names.clone()));
     assert_eq!(at("classifier"), Some(names));
     assert_eq!(at("bert.encoder.layer.0.attention.self.key"), None);
+}
+
+/// Notes at which sites the hooks inside are run by themselves. It says what they say.
+struct Noted<'a>(&'a dyn Hooks, Mutex<Vec<String>>);
+
+impl<'a> Noted<'a> {
+    fn new(hooks: &'a dyn Hooks) -> Self {
+        Self(hooks, Mutex::default())
+    }
+
+    fn note(&self, at: &Site) {
+        self.1.lock().unwrap().push(at.name().to_string());
+    }
+}
+
+impl Hooks for Noted<'_> {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        self.note(op.site);
+        self.0.linear(op, x)
+    }
+    fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        self.note(op.site);
+        self.0.norm(op, x)
+    }
+    fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.note(op.site);
+        self.0.embedding(op, ids)
+    }
+    fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.note(at.site);
+        self.0.sublayer(at, h)
+    }
+    fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
+        self.note(op.site);
+        self.0.add_norm(op, h)
+    }
+    fn acts_at(&self, at: &Site) -> bool {
+        self.0.acts_at(at)
+    }
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        self.0.linear_form(op, inside)
+    }
+    fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
+        self.0.prefix_spans(at, rows)
+    }
+    fn prefix(&self, at: &Site, rows: &BatchRows) -> Option<KeyValue> {
+        self.0.prefix(at, rows)
+    }
+    fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
+        self.0.prompt(at, rows)
+    }
+}
+
+/// The sites at which the first of three rows, each under a method of its own, is run apart from the others.
+fn apart(names: [&str; 3]) -> Vec<String> {
+    let device = Device::flex();
+    let (bert, batch) = (bert(&device), three_rows(&device).with_tasks(crate::every_method::TASKS.to_vec()));
+    let made = names.map(|name| crate::every_method::make(name, &bert));
+    let noted = made.each_ref().map(|adapter| Noted::new(adapter));
+    let rows = noted.iter().enumerate().map(|(i, hooks)| Some((i, hooks as &dyn Hooks))).collect();
+    let mixed = bert.forward(&batch, &Routed::new(rows));
+    for (row, adapter) in made.iter().enumerate() {
+        close(mixed.clone().narrow(0, row, 1), bert.forward(&batch, adapter).narrow(0, row, 1));
+    }
+    std::mem::take(&mut *noted[0].1.lock().unwrap())
+}
+
+#[test]
+fn what_has_a_closed_form_runs_with_the_rest_of_the_batch() {
+    for names in
+        [["lora", "lora", "lora"], ["lora", "ia3", "adalora"], ["ia3", "lora", "ia3"], ["prefix", "lora", "prompt"]]
+    {
+        assert_eq!(apart(names), [""; 0], "{names:?}");
+    }
+    // A head of one's own is a matter of its own.
+    assert_eq!(apart(["head", "lora", "ia3"]), ["classifier"]);
+    // Where it acts a bottleneck is run by itself, at the end of each block: its output, and the sum.
+    let blocks = apart(["seq_bn", "lora", "lora"]);
+    assert!(blocks.len() == 4 && blocks.iter().all(|site| site.ends_with("output")), "{blocks:?}");
+    // DoRA has no closed form, where it acts.
+    let dora = apart(["dora", "lora", "lora"]);
+    assert!(
+        !dora.is_empty() && dora.iter().all(|site| ["query", "value", "dense"].iter().any(|at| site.ends_with(at)))
+    );
 }

@@ -11,7 +11,7 @@ use burn::prelude::*;
 use peft_core::config::Schema;
 use peft_core::file::key;
 use peft_core::targets::{Selection, Targets};
-use peft_core::{Backbone, Error, Fold, Hooks, LinearOp, Method, Result, Site, SiteKind, Stored};
+use peft_core::{Backbone, Error, Fold, Hooks, LinearForm, LinearOp, Method, Result, Site, SiteKind, Stored};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 // ANCHOR_END: uses
@@ -109,6 +109,17 @@ impl Hooks for Ssf {
             Some((factor, offset)) => op.run(x) * factor.unsqueeze() + offset.unsqueeze(),
             None => op.run(x),
         }
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.index.contains_key(at)
+    }
+
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        Some(match self.at(op.site) {
+            Some((factor, offset)) => inside.output_scaled(factor).shifted(offset),
+            None => inside,
+        })
     }
 }
 // ANCHOR_END: hooks

@@ -131,6 +131,10 @@ impl Hooks for Bottleneck {
             false => op.run(h),
         }
     }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.plan.index.contains_key(at)
+    }
 }
 
 impl Method for Bottleneck {
@@ -174,5 +178,9 @@ impl Hooks for Dropped<'_> {
 
     fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
         if self.leaves_out(op.site) { op.run(h) } else { self.adapter.add_norm(op, h) }
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        !self.leaves_out(at) && self.adapter.acts_at(at)
     }
 }

@@ -178,6 +178,10 @@ impl Hooks for Fusion {
             false => op.run(h),
         }
     }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.shape.index.contains_key(at)
+    }
 }
 
 impl Method for Fusion {

@@ -5,6 +5,7 @@ use burn::prelude::*;
 
 use crate::backbone::Backbone;
 use crate::error::{Error, Result};
+use crate::form::LinearForm;
 use crate::hooks::Hooks;
 use crate::method::{Fold, Method, Step, Stored};
 use crate::op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
@@ -106,13 +107,29 @@ impl<P: Fold> Fold for Adapter<P> {
     }
 }
 
+impl<P: Module> Adapter<P> {
+    /// Whether a copy takes the place of a parameter of `op`.
+    fn replaces(&self, op: &LinearOp<'_>) -> bool {
+        self.saved.holds(op.site) || op.tied.is_some_and(|table| self.saved.holds(table))
+    }
+}
+
 /// The copies take the place of the base's parameters; the method acts on what is there then. Where there are none the
 /// method has the bare layer: what replaces a parameter need not work out what hooks inside make of it.
 impl<P: Method> Hooks for Adapter<P> {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        match self.saved.holds(op.site) || op.tied.is_some_and(|at| self.saved.holds(at)) {
+        match self.replaces(&op) {
             true => (&self.saved, &self.method).linear(op, x),
             false => self.method.linear(op, x),
+        }
+    }
+    fn acts_at(&self, at: &Site) -> bool {
+        self.saved.holds(at) || self.method.acts_at(at)
+    }
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        match self.replaces(op) {
+            true => (&self.saved, &self.method).linear_form(op, inside),
+            false => self.method.linear_form(op, inside),
         }
     }
     fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {

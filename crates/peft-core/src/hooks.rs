@@ -6,6 +6,7 @@
 
 use burn::prelude::*;
 
+use crate::form::LinearForm;
 use crate::op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
 use crate::rows::BatchRows;
 use crate::site::Site;
@@ -46,6 +47,22 @@ pub trait Hooks: Send + Sync {
         op.run(h)
     }
 
+    /// Whether [`linear`](Self::linear), [`norm`](Self::norm), [`embedding`](Self::embedding), [`sublayer`](Self::sublayer)
+    /// or [`add_norm`](Self::add_norm) does anything at `at` but run what it is given. Rows of a batch under hooks that do
+    /// not are run together there, whatever their adapters; true is always right.
+    fn acts_at(&self, at: &Site) -> bool {
+        let _ = at;
+        true
+    }
+
+    /// What [`linear`](Self::linear) makes of `op` in closed form, if it has one, where the hooks inside make `inside` of
+    /// it. Rows of a batch under hooks that say so share one frozen product; `None` is always right. An op that is
+    /// [tied](LinearOp::tied) follows what is done to its table.
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        let acts = self.acts_at(op.site) || op.tied.is_some_and(|table| self.acts_at(table));
+        (!acts).then_some(inside)
+    }
+
     /// How many key and value positions [`prefix`](Self::prefix) adds on each row. A model asks this before it runs,
     /// to extend its masks and to shift its positions.
     fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
@@ -82,7 +99,7 @@ pub(crate) fn picked<'a>(hooks: &'a dyn Hooks, rows: &[usize]) -> Box<dyn Hooks 
 }
 
 /// In a box of one type, so that a composition of compositions stays one of boxes.
-fn same<'a>(hooks: &'a dyn Hooks) -> Box<dyn Hooks + 'a> {
+pub(crate) fn same<'a>(hooks: &'a dyn Hooks) -> Box<dyn Hooks + 'a> {
     Box::new(hooks)
 }
 
@@ -90,7 +107,11 @@ fn same<'a>(hooks: &'a dyn Hooks) -> Box<dyn Hooks + 'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity;
 
-impl Hooks for Identity {}
+impl Hooks for Identity {
+    fn acts_at(&self, _: &Site) -> bool {
+        false
+    }
+}
 
 macro_rules! through {
     ($pointer:ty) => {
@@ -109,6 +130,12 @@ macro_rules! through {
             }
             fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
                 (**self).add_norm(op, h)
+            }
+            fn acts_at(&self, at: &Site) -> bool {
+                (**self).acts_at(at)
+            }
+            fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+                (**self).linear_form(op, inside)
             }
             fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
                 (**self).prefix_spans(at, rows)
@@ -150,6 +177,12 @@ impl<A: Hooks, B: Hooks> Hooks for (A, B) {
     fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
         let inner = Chain { hooks: &self.0, inner: op.inner };
         self.1.add_norm(AddNormOp { inner: Some(&inner), ..op }, h)
+    }
+    fn acts_at(&self, at: &Site) -> bool {
+        self.0.acts_at(at) || self.1.acts_at(at)
+    }
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        self.1.linear_form(op, self.0.linear_form(op, inside)?)
     }
     fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         self.0.prefix_spans(at, rows).then(self.1.prefix_spans(at, rows))
@@ -194,5 +227,19 @@ impl Hooks for Chain<'_> {
     }
     fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
         self.hooks.add_norm(AddNormOp { inner: self.inner, ..op }, h)
+    }
+    fn acts_at(&self, at: &Site) -> bool {
+        self.hooks.acts_at(at) || self.inner.is_some_and(|inner| inner.acts_at(at))
+    }
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        self.hooks.linear_form(op, form_of(self.inner, op, inside)?)
+    }
+}
+
+/// What `hooks`, or none, make of `op` around `inside`.
+pub(crate) fn form_of(hooks: Option<&dyn Hooks>, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+    match hooks {
+        Some(hooks) => hooks.linear_form(op, inside),
+        None => Some(inside),
     }
 }

@@ -301,7 +301,7 @@ pub struct Sublayer<'a> {
     pub residual: &'a Tensor<3>,
     /// The normalisation that follows, in a post-norm model.
     pub norm: Option<&'a LayerNorm>,
-    hooks: &'a dyn Hooks,
+    pub(crate) hooks: &'a dyn Hooks,
 }
 
 impl<'a> Sublayer<'a> {

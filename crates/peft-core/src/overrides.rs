@@ -11,6 +11,7 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 
+use crate::form::LinearForm;
 use crate::hooks::Hooks;
 use crate::method::Stored;
 use crate::op::{EmbeddingOp, LinearOp, NormOp};
@@ -88,12 +89,17 @@ impl Overrides {
         let slot = if leaf == "bias" { slots.bias } else { slots.weight };
         Some(self.vectors[slot?].val())
     }
+
+    /// The weight and the bias of a linear map, if they have replacements.
+    fn of_linear(&self, op: &LinearOp<'_>) -> (Option<Tensor<2>>, Option<Tensor<1>>) {
+        let tied = || Some(self.matrix(op.tied?)?.transpose());
+        (self.matrix(op.site).or_else(tied), self.vector(op.site, "bias"))
+    }
 }
 
 impl Hooks for Overrides {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        let tied = || Some(self.matrix(op.tied?)?.transpose());
-        let (weight, bias) = (self.matrix(op.site).or_else(tied), self.vector(op.site, "bias"));
+        let (weight, bias) = self.of_linear(&op);
         op.run_replaced(weight, bias, x)
     }
 
@@ -105,6 +111,15 @@ impl Hooks for Overrides {
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
         let weight = self.matrix(op.site);
         op.run_replaced(weight, ids)
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.holds(at)
+    }
+
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        let (weight, bias) = self.of_linear(op);
+        Some(inside.replaced(op, weight, bias))
     }
 }
 

@@ -1,14 +1,29 @@
 //! Rows of one batch under different hooks.
+//!
+//! Whatever the hooks are, the rows of each can be taken together, run under them and put back; that needs to know nothing of
+//! a method, and is the reference. But a batch of many adapters is then many small products of the same weight, so rows
+//! whose hooks say what they do are taken together further: those that do nothing at a site ([`Hooks::acts_at`]), and at
+//! a linear map those that have a closed form ([`Hooks::linear_form`]).
+
+mod forms;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 
 use burn::prelude::*;
 
-use crate::hooks::{Hooks, picked};
+use self::forms::Forms;
+use self::parts::{Part, indices};
+use crate::form::LinearForm;
+use crate::hooks::{Hooks, Identity, form_of, picked};
 use crate::op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
 use crate::rows::BatchRows;
 use crate::site::Site;
 use crate::virtual_tokens::{KeyValue, Prompt, Spans};
 
-/// Hooks that differ from row to row: the rows of each adapter are taken together, run under it, and put back.
+/// Hooks that differ from row to row.
 ///
 /// Correct for every method that treats rows independently, without knowing the method.
 pub struct Routed<'a> {
@@ -17,6 +32,7 @@ pub struct Routed<'a> {
     order: Vec<usize>,
 }
 
+/// The rows under the same hooks, or under none, in the batch's order.
 struct Group<'a> {
     hooks: Option<Box<dyn Hooks + 'a>>,
     rows: Vec<usize>,
@@ -31,36 +47,61 @@ impl Group<'_> {
 impl<'a> Routed<'a> {
     /// Row `i` runs under `rows[i]`: hooks with a key that equal hooks share, or nothing.
     pub fn new(rows: Vec<Option<(usize, &'a dyn Hooks)>>) -> Self {
-        let mut groups: Vec<(Option<usize>, Group<'a>)> = Vec::new();
+        let mut groups: Vec<Group<'a>> = Vec::new();
+        let mut of_key: HashMap<Option<usize>, usize> = HashMap::new();
         for (row, choice) in rows.iter().enumerate() {
-            let key = choice.map(|(key, _)| key);
-            match groups.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, group)) => group.rows.push(row),
-                None => {
-                    let hooks = choice.map(|(_, hooks)| -> Box<dyn Hooks + 'a> { Box::new(hooks) });
-                    groups.push((key, Group { hooks, rows: vec![row] }));
-                }
-            }
+            let group = *of_key.entry(choice.map(|(key, _)| key)).or_insert_with(|| {
+                let hooks = choice.map(|(_, hooks)| -> Box<dyn Hooks + 'a> { Box::new(hooks) });
+                groups.push(Group { hooks, rows: Vec::new() });
+                groups.len() - 1
+            });
+            groups[group].rows.push(row);
         }
-        Self::of(groups.into_iter().map(|(_, group)| group).collect(), rows.len())
+        Self::of(groups)
     }
 
-    fn of(groups: Vec<Group<'a>>, rows: usize) -> Self {
-        let mut order = vec![0; rows];
-        for (position, &row) in groups.iter().flat_map(|group| &group.rows).enumerate() {
-            order[row] = position;
-        }
+    fn of(groups: Vec<Group<'a>>) -> Self {
+        let order = parts::places(groups.iter().map(|group| &group.rows[..]));
         Self { groups, order }
     }
 
-    /// Runs `f` on the rows of each group and puts the results back in the batch's order.
-    fn each<const D: usize>(&self, device: &Device, f: impl Fn(&dyn Hooks, &Rows) -> Tensor<D>) -> Tensor<D> {
-        let run = |group: &Group<'a>, rows: &Rows| f(group.hooks().unwrap_or(&crate::Identity), rows);
-        if let [group] = &self.groups[..] {
-            return run(group, &Rows(None));
+    /// The rows under each of the hooks that act, and together those under hooks that do not.
+    fn acting(&self, acts: impl Fn(&dyn Hooks) -> bool) -> Vec<Part<'_, &dyn Hooks>> {
+        let (mut parts, mut idle) = (Vec::new(), Vec::new());
+        for group in &self.groups {
+            match group.hooks().filter(|hooks| acts(*hooks)) {
+                Some(hooks) => parts.push(Part { rows: (&group.rows[..]).into(), run: hooks }),
+                None => idle.extend(&group.rows),
+            }
         }
-        let parts = self.groups.iter().map(|group| run(group, &Rows(Some(indices(&group.rows, device))))).collect();
-        Tensor::cat(parts, 0).select(0, indices(&self.order, device))
+        if !idle.is_empty() {
+            parts.push(Part::of(idle, &Identity as &dyn Hooks));
+        }
+        parts
+    }
+
+    /// The rows at a linear map: together those whose hooks have a closed form, and those under each of the others.
+    fn at_linear(&self, op: &LinearOp<'_>) -> Vec<Part<'_, AtLinear<'_>>> {
+        let (mut parts, mut known) = (Vec::new(), Vec::new());
+        let inside = form_of(op.inner, op, LinearForm::bare());
+        for group in &self.groups {
+            let form = inside.clone().and_then(|inside| form_of(group.hooks(), op, inside));
+            match form.filter(|form| form.weight.is_none()) {
+                Some(form) => known.push((form, group)),
+                None => parts.push(group.at_linear()),
+            }
+        }
+        match &known[..] {
+            [] => {}
+            // Nothing is shared: as it would be run without the others.
+            [(_, group)] => parts.push(group.at_linear()),
+            _ => {
+                let (forms, rows) =
+                    Forms::new(known.into_iter().map(|(form, group)| (form, &group.rows[..])).collect());
+                parts.push(Part { rows: rows.into(), run: AtLinear::Forms(forms) });
+            }
+        }
+        parts
     }
 
     /// The spans of each group, `None` for rows without virtual positions.
@@ -75,57 +116,68 @@ impl<'a> Routed<'a> {
     }
 }
 
-/// The rows of a group; `None` stands for all of them.
-struct Rows(Option<Tensor<1, Int>>);
-
-impl Rows {
-    fn of<const D: usize>(&self, x: &Tensor<D>) -> Tensor<D> {
-        match &self.0 {
-            Some(rows) => x.clone().select(0, rows.clone()),
-            None => x.clone(),
-        }
-    }
-
-    fn of_ids(&self, ids: &Tensor<2, Int>) -> Tensor<2, Int> {
-        match &self.0 {
-            Some(rows) => ids.clone().select(0, rows.clone()),
-            None => ids.clone(),
-        }
-    }
+/// What rows run under at a linear map.
+enum AtLinear<'r> {
+    Hooks(&'r dyn Hooks),
+    Forms(Forms),
 }
 
-fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-    Tensor::from_data(TensorData::from(&rows[..]), device)
+impl Group<'_> {
+    fn at_linear(&self) -> Part<'_, AtLinear<'_>> {
+        Part { rows: (&self.rows[..]).into(), run: AtLinear::Hooks(self.hooks().unwrap_or(&Identity)) }
+    }
 }
 
 impl Hooks for Routed<'_> {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        self.each(&x.device(), |hooks, rows| hooks.linear(op.clone(), rows.of(&x)))
+        parts::run(&self.at_linear(&op), &x.device(), |part, rows| match &part.run {
+            AtLinear::Hooks(hooks) => hooks.linear(op.clone(), rows.of(&x)),
+            AtLinear::Forms(forms) => forms.run(op.clone(), rows.of(&x)),
+        })
     }
 
     fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        self.each(&x.device(), |hooks, rows| hooks.norm(op.clone(), rows.of(&x)))
+        let parts = self.acting(|hooks| hooks.acts_at(op.site));
+        parts::run(&parts, &x.device(), |part, rows| part.run.norm(op.clone(), rows.of(&x)))
     }
 
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
-        // One row of ids stands for all: what each group makes of it may differ.
-        let ids = if ids.dims()[0] == 1 && self.groups.len() > 1 { ids.repeat_dim(0, self.order.len()) } else { ids };
-        self.each(&op.weight.device(), |hooks, rows| hooks.embedding(op.clone(), rows.of_ids(&ids)))
+        let parts = self.acting(|hooks| hooks.acts_at(op.site));
+        // One row of ids stands for all: what each part makes of it may differ.
+        let ids = if ids.dims()[0] == 1 && parts.len() > 1 { ids.repeat_dim(0, self.order.len()) } else { ids };
+        parts::run(&parts, &op.weight.device(), |part, rows| part.run.embedding(op.clone(), rows.of_ids(&ids)))
     }
 
     fn sublayer(&self, at: &Sublayer<'_>, h: Tensor<3>) -> Tensor<3> {
-        self.each(&h.device(), |hooks, rows| {
+        let parts = self.acting(|hooks| hooks.acts_at(at.site));
+        parts::run(&parts, &h.device(), |part, rows| {
             let (output, residual) = (rows.of(at.output), rows.of(at.residual));
-            hooks.sublayer(&at.with(&output, &residual, hooks), rows.of(&h))
+            let hooks = rows.hooks(at.hooks, &part.rows);
+            part.run.sublayer(&at.with(&output, &residual, &*hooks), rows.of(&h))
         })
     }
 
     fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
-        self.each(&h.device(), |hooks, rows| {
+        let parts = self.acting(|hooks| hooks.acts_at(op.site));
+        parts::run(&parts, &h.device(), |part, rows| {
             let residual = rows.of(op.residual);
-            hooks.add_norm(AddNormOp { residual: &residual, hooks, ..op.clone() }, rows.of(&h))
+            // The normalisation behind the sum is a site of its own: rows that do nothing here may act there.
+            let hooks = rows.hooks(op.hooks, &part.rows);
+            part.run.add_norm(AddNormOp { residual: &residual, hooks: &*hooks, ..op.clone() }, rows.of(&h))
         })
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.groups.iter().filter_map(Group::hooks).any(|hooks| hooks.acts_at(at))
+    }
+
+    /// One for all rows, or nothing that differs from row to row.
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        let acts = |hooks: &dyn Hooks| hooks.acts_at(op.site) || op.tied.is_some_and(|table| hooks.acts_at(table));
+        match &self.groups[..] {
+            [all] => form_of(all.hooks(), op, inside),
+            _ => (!self.groups.iter().filter_map(Group::hooks).any(acts)).then_some(inside),
+        }
     }
 
     fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
@@ -193,7 +245,7 @@ impl Hooks for Routed<'_> {
                 groups.push(Group { hooks, rows: places });
             }
         }
-        Some(Box::new(Routed::of(groups, rows.len())))
+        Some(Box::new(Routed::of(groups)))
     }
 }
 

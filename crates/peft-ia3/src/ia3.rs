@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use peft_core::file::key;
 use peft_core::targets::Selection;
-use peft_core::{Backbone, Error, Fold, Hooks, LinearOp, Method, Result, Site, SiteKind, Stored};
+use peft_core::{Backbone, Error, Fold, Hooks, LinearForm, LinearOp, Method, Result, Site, SiteKind, Stored};
 
 use crate::config::Ia3Config;
 
@@ -105,6 +105,18 @@ impl Hooks for Ia3 {
             Some((l, Side::Input)) => op.run(x * l.unsqueeze()),
             Some((l, Side::Output)) => op.run(x) * l.transpose().unsqueeze(),
         }
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.index.contains_key(at)
+    }
+
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        Some(match self.at(op.site) {
+            None => inside,
+            Some((l, Side::Input)) => inside.input_scaled(l.squeeze_dim(0)),
+            Some((l, Side::Output)) => inside.output_scaled(l.squeeze_dim(1)),
+        })
     }
 }
 

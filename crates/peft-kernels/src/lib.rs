@@ -4,6 +4,7 @@ pub mod activation;
 pub mod attention;
 pub mod linear;
 pub mod norm;
+pub mod rows;
 pub mod sum;
 mod switch;
 

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::module::{embedding, linear};
-use peft_core::{Dropout, EmbeddingOp, LinearOp, LowRank};
+use peft_core::{Dropout, EmbeddingOp, LinearForm, LinearOp, LowRank};
 
 use crate::dora;
 
@@ -61,6 +61,23 @@ impl LoraFactors {
         }
         let input = dropout.is_active(&x.device()).then(|| dropout.forward(x.clone()));
         op.run_low_rank(bias, x, LowRank { input, a: self.a.val(), b: self.b.val(), scale: self.scale })
+    }
+
+    /// [`linear`](Self::linear) without dropout in closed form. DoRA has none: its magnitudes are those of a weight that
+    /// has to be made first.
+    pub(crate) fn linear_form(&self, inside: LinearForm) -> Option<LinearForm> {
+        if self.magnitude.is_some() {
+            return None;
+        }
+        let inside = match &self.start {
+            Some(start) => inside.low_rank(start.a.clone(), start.b.clone(), -self.scale),
+            None => inside,
+        };
+        let form = inside.low_rank(self.a.val(), self.b.val(), self.scale);
+        Some(match self.added_bias() {
+            Some(bias) => form.shifted(bias),
+            None => form,
+        })
     }
 
     /// The layer without its low-rank path, and without what the initialisation took from the weight.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::file::key;
-use peft_core::{Dropout, EmbeddingOp, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Site, Stored};
+use peft_core::{Dropout, EmbeddingOp, Fold, Hooks, LinearForm, LinearOp, Method, NormOp, Overrides, Site, Stored};
 
 use crate::factors::LoraFactors;
 use crate::tokens::TokenRows;
@@ -72,6 +72,19 @@ impl Hooks for Lora {
         match self.tokens_at(op.site) {
             Some(tokens) => tokens.embedding(op, ids),
             None => op.run(ids),
+        }
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.at(at).is_some() || self.tokens_at(at).is_some() || self.biases.holds(at)
+    }
+
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        let inside = inside.replaced(op, None, self.biases.vector(op.site, "bias"));
+        match self.at(op.site) {
+            Some(_) if self.dropout.is_active(&op.weight.device()) => None,
+            Some(factors) => factors.linear_form(inside),
+            None => Some(inside),
         }
     }
 }

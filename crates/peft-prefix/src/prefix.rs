@@ -66,6 +66,10 @@ impl Prefix {
 }
 
 impl Hooks for Prefix {
+    fn acts_at(&self, _: &Site) -> bool {
+        false
+    }
+
     fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
         match self.layout.slots.contains_key(at) {
             true => Spans::uniform(self.layout.sizes.tokens, rows.len()),

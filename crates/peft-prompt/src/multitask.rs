@@ -180,6 +180,10 @@ impl MultitaskPrompt {
 /// The task of a row comes with the batch; it must be one of the adapter's, which the caller checks
 /// ([`num_tasks`](MultitaskPrompt::num_tasks)).
 impl Hooks for MultitaskPrompt {
+    fn acts_at(&self, _: &Site) -> bool {
+        false
+    }
+
     fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         let tasks = || (0..rows.len()).map(|row| rows.task(row) as i64).collect();
         let decoder = self.place.second.as_ref() == Some(at);

@@ -75,6 +75,10 @@ impl SoftPrompt {
 }
 
 impl Hooks for SoftPrompt {
+    fn acts_at(&self, _: &Site) -> bool {
+        false
+    }
+
     fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         let tokens = || self.table().slice_dim(0, 0..self.place.tokens);
         (*at == self.place.input).then(|| Prompt::shared(tokens(), rows.len(), self.pooling.at_text()))

@@ -109,6 +109,10 @@ impl Hooks for PTuning {
         }
     }
 
+    fn acts_at(&self, at: &Site) -> bool {
+        self.slots.as_ref().is_some_and(|slots| slots.vocabulary == *at)
+    }
+
     fn prompt(&self, at: &Site, rows: &BatchRows) -> Option<Prompt> {
         let in_front = self.slots.is_none() && *at == self.place.input;
         in_front.then(|| Prompt::shared(self.tokens(), rows.len(), self.pooling.at_text()))

@@ -216,6 +216,10 @@ impl Hooks for FishMask {
         let weight = self.matrix(op.site);
         op.run_added(weight, ids)
     }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.index.slots.contains_key(at)
+    }
 }
 
 impl Method for FishMask {

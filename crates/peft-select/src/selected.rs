@@ -7,8 +7,8 @@ use burn::prelude::*;
 use peft_core::file::key;
 use peft_core::targets::{Selection, Targets, is_below, nearest};
 use peft_core::{
-    Backbone, EmbeddingOp, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteEntry, SiteKind,
-    Sites, Stored,
+    Backbone, EmbeddingOp, Error, Fold, Hooks, LinearForm, LinearOp, Method, NormOp, Overrides, Result, Site,
+    SiteEntry, SiteKind, Sites, Stored,
 };
 
 use crate::config::{Kind, SelectConfig};
@@ -167,6 +167,14 @@ impl Hooks for Selected {
 
     fn embedding(&self, op: EmbeddingOp<'_>, ids: Tensor<2, Int>) -> Tensor<3> {
         self.copies.embedding(op, ids)
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.copies.acts_at(at)
+    }
+
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        self.copies.linear_form(op, inside)
     }
 }
 

@@ -7,8 +7,8 @@ use burn::prelude::*;
 use peft_core::targets::Targets;
 use peft_core::tensors::Tensors;
 use peft_core::{
-    AddNormOp, Backbone, BatchRows, EmbeddingOp, Error, Fold, Hooks, KeyValue, LinearOp, Method, NormOp, Prompt,
-    Result, Site, Spans, Step, Stored, Sublayer,
+    AddNormOp, Backbone, BatchRows, EmbeddingOp, Error, Fold, Hooks, KeyValue, LinearForm, LinearOp, Method, NormOp,
+    Prompt, Result, Site, Spans, Step, Stored, Sublayer,
 };
 use serde_json::{Map, Value};
 
@@ -179,6 +179,12 @@ macro_rules! methods {
             }
             fn add_norm(&self, op: AddNormOp<'_>, h: Tensor<3>) -> Tensor<3> {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.add_norm(op, h),)* }
+            }
+            fn acts_at(&self, at: &Site) -> bool {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.acts_at(at),)* }
+            }
+            fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.linear_form(op, inside),)* }
             }
             fn prefix_spans(&self, at: &Site, rows: &BatchRows) -> Spans {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.prefix_spans(at, rows),)* }

@@ -89,7 +89,7 @@ struct Path {
 }
 
 /// A matrix, packed where so many rows of another meet it that it pays, or where its rows do not lie in one piece.
-enum Operand<'a> {
+pub(super) enum Operand<'a> {
     Packed(Packed),
     Plain(Matrix<'a>),
 }
@@ -98,14 +98,14 @@ impl<'a> Operand<'a> {
     /// Rows of the other matrix below which packing costs more than it gains.
     const FEW: usize = 24;
 
-    fn new(b: Matrix<'a>, rows: usize, share: bool) -> Self {
+    pub(super) fn new(b: Matrix<'a>, rows: usize, share: bool) -> Self {
         match b.col == 1 && rows < Self::FEW {
             true => Self::Plain(b),
             false => Self::Packed(Packed::new(b, share)),
         }
     }
 
-    fn right(&self) -> Right<'_> {
+    pub(super) fn right(&self) -> Right<'_> {
         match self {
             Self::Packed(b) => Right::Packed(b),
             Self::Plain(b) => Right::Plain(*b),
@@ -140,7 +140,7 @@ fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>
     (like(x, n, out), low)
 }
 
-fn scale_rows(matrix: &mut MatrixMut<'_>, scale: f32) {
+pub(super) fn scale_rows(matrix: &mut MatrixMut<'_>, scale: f32) {
     (0..matrix.m).for_each(|i| matrix.row_mut(i).iter_mut().for_each(|value| *value *= scale));
 }
 
@@ -238,7 +238,7 @@ fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
 }
 
 /// The sum of all rows, `[n]`.
-fn sum_of_rows(rows: Matrix<'_>) -> FlexTensor {
+pub(super) fn sum_of_rows(rows: Matrix<'_>) -> FlexTensor {
     let ones = vec![1.0; rows.m];
     tensor(reduce(Matrix::new(&ones, [1, rows.m]), rows), [rows.n].into())
 }

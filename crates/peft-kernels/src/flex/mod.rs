@@ -9,5 +9,6 @@ pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod pool;
+pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod sum;

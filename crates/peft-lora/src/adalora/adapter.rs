@@ -11,8 +11,8 @@ use burn::tensor::module::linear;
 use peft_core::file::key;
 use peft_core::targets::Selection;
 use peft_core::{
-    Backbone, Dropout, Error, Fold, Hooks, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind, Step, Stored,
-    sum_of,
+    Backbone, Dropout, Error, Fold, Hooks, LinearForm, LinearOp, Method, NormOp, Overrides, Result, Site, SiteKind,
+    Step, Stored, sum_of,
 };
 
 use super::allocate::{Means, Memory, Schedule, kept};
@@ -297,6 +297,19 @@ impl Hooks for AdaLora {
 
     fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
         self.biases.norm(op, x)
+    }
+
+    fn acts_at(&self, at: &Site) -> bool {
+        self.at(at).is_some() || self.biases.holds(at)
+    }
+
+    fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
+        let inside = inside.replaced(op, None, self.biases.vector(op.site, "bias"));
+        match self.at(op.site).filter(|triplets| triplets.rank() > 0) {
+            Some(_) if self.dropout.is_active(&op.weight.device()) => None,
+            Some(Triplets { a, e, b, scale }) => Some(inside.low_rank(a.val() * e.val().transpose(), b.val(), *scale)),
+            None => Some(inside),
+        }
     }
 }
 

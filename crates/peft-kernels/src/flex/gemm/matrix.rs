@@ -49,6 +49,12 @@ impl<'a> Matrix<'a> {
         Self { data: self.data.wrapping_add(from * self.row), m: len, ..self }
     }
 
+    /// The first `len` of its columns.
+    pub(crate) fn cols(self, len: usize) -> Self {
+        assert!(len <= self.n);
+        Self { n: len, ..self }
+    }
+
     /// Where element (i, j) lies.
     #[inline(always)]
     pub(super) fn at(&self, i: usize, j: usize) -> *const f32 {
@@ -115,6 +121,13 @@ impl<'a> MatrixMut<'a> {
             lifetime: PhantomData,
         };
         (0..self.m).step_by(rows).map(part).collect()
+    }
+
+    /// The first `cols` columns of `len` of its rows.
+    pub(crate) fn part(&mut self, from: usize, len: usize, cols: usize) -> MatrixMut<'_> {
+        assert!(from + len <= self.m && cols <= self.n);
+        let data = self.data.wrapping_add(from * self.row);
+        MatrixMut { data, m: len, n: cols, row: self.row, lifetime: PhantomData }
     }
 
     /// Where element (i, j) lies.
