@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod attention;
 pub mod linear;
+pub mod loss;
 pub mod norm;
 pub mod sum;
 mod switch;
