@@ -5,6 +5,7 @@ pub mod attention;
 pub mod linear;
 pub mod loss;
 pub mod norm;
+pub mod optim;
 pub mod sum;
 mod switch;
 

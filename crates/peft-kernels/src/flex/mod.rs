@@ -9,6 +9,7 @@ pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod math;
 pub(crate) mod norm;
+pub(crate) mod optim;
 pub(crate) mod owned;
 pub(crate) mod simd;
 pub(crate) mod sum;
