@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod buffer;
+pub(crate) mod dropout;
 pub(crate) mod gemm;
 pub(crate) mod graph;
 pub(crate) mod linear;
