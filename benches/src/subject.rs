@@ -10,9 +10,9 @@ use burn::prelude::*;
 use peft::AnyMethod;
 use peft::core::{Adapter, Adapters, Backbone, Frozen, Hooks, Identity, Method, Step};
 use peft::models::{AnyModel, Batch, ModelConfig, Scorer, save_model};
-use peft_trainer::clip::clip_by_global_norm;
+use peft_trainer::clip::{clip_factor, global_norm};
 use peft_trainer::metrics::Targets;
-use peft_trainer::{Settings, objective, optimizer};
+use peft_trainer::{Factor, Settings, objective, optimizer};
 use serde_json::{Value, json};
 
 use crate::data::{Data, random_batch};
@@ -30,7 +30,7 @@ pub(crate) struct Subject {
     config: ModelConfig,
     base: Frozen<AnyModel>,
     trained: Trained,
-    optimizer: ModuleOptimizer,
+    optimizer: Stepper,
     batch: Batch,
     targets: Targets,
     /// Real texts, where the spec has some.
@@ -94,17 +94,8 @@ impl Subject {
                 (model, Trained::Adapter(Box::new(adapter)))
             }
         };
-        let mut this = Self {
-            config,
-            base,
-            trained,
-            optimizer: optimizer(&Settings::default()),
-            batch,
-            targets,
-            data,
-            steps: 0,
-            inference: None,
-        };
+        let mut this =
+            Self { config, base, trained, optimizer: Stepper::new(), batch, targets, data, steps: 0, inference: None };
         if spec.adapters > 1 {
             this.inference = Some(this.routed(spec)?);
         }
@@ -166,7 +157,7 @@ impl Subject {
             Trained::Adapter(adapter) => {
                 let gradients = GradientsParams::from_grads(gradients, &*adapter);
                 let kept = adapter.updates().then(|| copy_of(&*adapter, &gradients));
-                let adapter = advance(&mut self.optimizer, *adapter, gradients);
+                let adapter = self.optimizer.step(*adapter, gradients);
                 Trained::Adapter(Box::new(match kept {
                     Some(gradients) => {
                         adapter.update(&Step { number: self.steps, total: methods::TOTAL_STEPS, gradients: &gradients })
@@ -176,7 +167,7 @@ impl Subject {
             }
             Trained::Model(model) => {
                 let gradients = GradientsParams::from_grads(gradients, &*model);
-                Trained::Model(Box::new(advance(&mut self.optimizer, *model, gradients)))
+                Trained::Model(Box::new(self.optimizer.step(*model, gradients)))
             }
         };
         let all = start.elapsed();
@@ -246,10 +237,23 @@ impl Subject {
     }
 }
 
-/// Clips and takes the optimizer's step.
-fn advance<M: Module>(optimizer: &mut ModuleOptimizer, module: M, gradients: GradientsParams) -> M {
-    let (gradients, _) = clip_by_global_norm(&module, gradients, MAX_NORM);
-    optimizer.step(LEARNING_RATE, module, gradients)
+/// AdamW, and what clipping makes of the gradients on their way into it.
+struct Stepper {
+    optimizer: ModuleOptimizer,
+    factor: Factor,
+}
+
+impl Stepper {
+    fn new() -> Self {
+        let factor = Factor::default();
+        Self { optimizer: optimizer(&Settings::default(), &factor), factor }
+    }
+
+    /// Clips and takes the optimizer's step.
+    fn step<M: Module>(&mut self, module: M, gradients: GradientsParams) -> M {
+        self.factor.set(clip_factor(global_norm(&module, &gradients), MAX_NORM));
+        self.optimizer.step(LEARNING_RATE, module, gradients)
+    }
 }
 
 /// The gradients of `module`'s parameters: an optimizer takes them with it.

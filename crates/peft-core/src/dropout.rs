@@ -2,13 +2,14 @@
 //!
 //! Burn's draws one number of a cryptographic generator for each element, on one thread: a fifth of a training step
 //! of a small model. Here, where the tensors are in the host's memory, one draw of the device's generator seeds a
-//! counter-based one that gives four elements a number. On other devices it is Burn's own.
+//! counter-based one ([`peft_kernels::dropout`]). On other devices it is Burn's own.
 
 use burn::module::Module;
 use burn::nn::{Dropout as BurnDropout, DropoutConfig};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use peft_kernels::attention::Dropped;
+use peft_kernels::dropout::dropout;
 
 /// Sets each element to zero with a probability and scales the others, in training (Srivastava et al. 2014).
 ///
@@ -40,9 +41,7 @@ impl Dropout {
         if !self.is_active(&device) || !on_host(&device) {
             return self.inner.forward(x);
         }
-        let mask = mask(x.shape().num_elements(), self.inner.prob, seed(&device));
-        let mask = Tensor::<D>::from_data(TensorData::new(mask, x.shape()), &device).cast(x.dtype());
-        x * mask
+        dropout(x, Dropped { prob: self.inner.prob, seed: seed(&device) })
     }
 }
 
@@ -66,23 +65,6 @@ fn on_host(device: &Device) -> bool {
     }
     let _ = device;
     false
-}
-
-/// `len` values: zero with probability `prob` (to 1/65,536), else `1 / (1 - prob)`. SplitMix64 (Steele et al. 2014)
-/// over a counter, sixteen bits an element.
-fn mask(len: usize, prob: f64, seed: u64) -> Vec<f32> {
-    let keep = ((1.0 - prob) * 65_536.0).round() as u64;
-    let scale = (1.0 / (1.0 - prob)) as f32;
-    let mut out = Vec::with_capacity(len.next_multiple_of(4));
-    for counter in 1..=len.div_ceil(4) as u64 {
-        let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        out.extend([0, 16, 32, 48].map(|shift| if (z >> shift) & 0xffff < keep { scale } else { 0.0 }));
-    }
-    out.truncate(len);
-    out
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 pub mod activation;
 pub mod attention;
+pub mod dropout;
 pub mod linear;
+pub mod loss;
 pub mod norm;
+pub mod optim;
 pub mod rows;
 pub mod sum;
 mod switch;

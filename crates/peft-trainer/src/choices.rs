@@ -75,22 +75,14 @@ impl Default for ChoiceWeights {
 /// # Panics
 /// If there are not as many labels as texts, or a text has more tokens than positions.
 pub fn token_losses(scores: Tensor<3>, labels: &[Vec<i64>]) -> Tensor<2> {
-    let [texts, positions, _] = scores.dims();
+    let [texts, positions, vocabulary] = scores.dims();
     assert_eq!(texts, labels.len(), "labels for each text");
-    let device = scores.device();
-    let there = there(labels, positions, &device);
     let padded = |text: &Vec<i64>| {
         assert!(text.len() <= positions, "a text has more tokens than positions");
-        let ids = text.iter().map(|&id| if id == IGNORED { 0 } else { id });
-        ids.chain(std::iter::repeat(0)).take(positions).collect::<Vec<_>>()
+        text.iter().copied().chain(std::iter::repeat(IGNORED)).take(positions).collect::<Vec<_>>()
     };
     let ids: Vec<i64> = labels.iter().flat_map(padded).collect();
-    let ids = Tensor::<3, Int>::from_data(TensorData::new(ids, [texts, positions, 1]), &device);
-    // log_softmax would be one more tensor of the scores' size.
-    let largest = scores.clone().detach().max_dim(2);
-    let chosen = scores.clone().gather(2, ids) - largest.clone();
-    let sum = (scores - largest).exp().sum_dim(2);
-    (sum.log() - chosen).squeeze_dim::<2>(2) * there
+    peft_kernels::loss::cross_entropy(scores.reshape([texts * positions, vocabulary]), &ids).reshape([texts, positions])
 }
 
 /// The score of each text, `[texts]`: its log-likelihood over its number of tokens to the power `length_norm`. The

@@ -10,41 +10,53 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::{DType, FloatDType};
 use peft_core::sum_of;
+use peft_kernels::optim::sum_of_squares;
 
 /// What PyTorch adds to the norm before dividing by it.
 const EPSILON: f64 = 1e-6;
 
 /// Bounds the norm of all gradients of a module's parameters, and tells what it was before.
 ///
-/// If `max_norm / (norm + 1e-6)` is below 1, every gradient is multiplied by it; the semantics are those of
-/// `torch.nn.utils.clip_grad_norm_` with the 2-norm. The squares are added in the order in which the module is visited,
-/// so the same gradients always give the same norm, and are read from the device once.
-///
-/// A norm that is NaN or infinite is returned as it is and the gradients untouched: there is nothing sensible to step
-/// with, and the caller decides what to tell.
+/// Every gradient is multiplied by [`clip_factor`]; the semantics are those of `torch.nn.utils.clip_grad_norm_` with the
+/// 2-norm. A step of an [`optimizer`](crate::optimizer) takes the factor itself, and saves this pass over the gradients.
 ///
 /// # Panics
 ///
 /// If the device fails while the norm is read, as any other read would.
 pub fn clip_by_global_norm<M: Module>(module: &M, grads: GradientsParams, max_norm: f64) -> (GradientsParams, f64) {
     let norm = global_norm(module, &grads);
-    let coefficient = max_norm / (norm + EPSILON);
-    if norm.is_finite() && coefficient < 1.0 {
-        return (scale(module, grads, coefficient), norm);
+    match clip_factor(norm, max_norm) {
+        1.0 => (grads, norm),
+        factor => (scale(module, grads, factor), norm),
     }
-    (grads, norm)
+}
+
+/// What clipping multiplies gradients of norm `norm` with: `max_norm / (norm + 1e-6)`, but never more than 1.
+///
+/// It is 1 if the norm is NaN or infinite: there is nothing sensible to step with, and the caller decides what to tell.
+pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
+    let factor = max_norm / (norm + EPSILON);
+    if norm.is_finite() && factor < 1.0 { factor } else { 1.0 }
 }
 
 /// The 2-norm of all gradients of a module's parameters, 0 if there are none. Half-precision gradients are squared in
-/// single precision: the square of 300 is beyond f16.
+/// single precision: the square of 300 is beyond f16. The squares are added in the order in which the module is visited,
+/// so the same gradients always give the same norm, and are read from the device once.
 ///
 /// # Panics
 ///
 /// If the device fails while the norm is read.
 pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> f64 {
-    let mut squares = Squares { grads, seen: HashSet::new(), sum: None };
-    module.visit(&mut squares);
-    squares.sum.map_or(0.0, |sum| sum.sqrt().into_scalar())
+    let mut all = Flat { grads, seen: HashSet::new(), found: Vec::new() };
+    module.visit(&mut all);
+    if let Some(sum) = sum_of_squares(&all.found) {
+        return sum.sqrt();
+    }
+    let squares = all.found.into_iter().map(|grad| {
+        let grad = if grad.dtype() == DType::F64 { grad } else { grad.cast(FloatDType::F32) };
+        grad.square().sum()
+    });
+    sum_of(squares).map_or(0.0, |sum| sum.sqrt().into_scalar())
 }
 
 /// Multiplies every gradient of a module's parameters, which turns an accumulated sum into a mean.
@@ -57,21 +69,19 @@ pub fn scale<M: Module>(module: &M, grads: GradientsParams, factor: f64) -> Grad
 // A parameter that a module holds twice (tied weights) is visited twice but has one gradient: both visitors remember
 // whom they have met.
 
-struct Squares<'a> {
+struct Flat<'a> {
     grads: &'a GradientsParams,
     seen: HashSet<ParamId>,
-    sum: Option<Tensor<1>>,
+    found: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for Squares<'_> {
+impl ModuleVisitor for Flat<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if !self.seen.insert(param.id) {
             return;
         }
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            let grad = if grad.dtype() == DType::F64 { grad } else { grad.cast(FloatDType::F32) };
-            let square = grad.square().sum();
-            self.sum = sum_of(self.sum.take().into_iter().chain([square]));
+            self.found.push(grad.reshape([-1]));
         }
     }
 }

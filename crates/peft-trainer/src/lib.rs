@@ -23,7 +23,7 @@ pub use batches::{Batches, Cursor, LabelledBatch};
 pub use error::{Error, Result};
 pub use evaluate::{Detail, Evaluation, choose, evaluate, predict, score, write};
 pub use objective::{losses, objective, probabilities};
-pub use optimizer::{OptimizerKind, optimizer};
+pub use optimizer::{Factor, OptimizerKind, optimizer};
 pub use rows::{Noise, Rows, outputs};
 pub use settings::{Keep, Settings};
 pub use strategy::SaveAdapter;

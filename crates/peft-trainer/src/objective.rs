@@ -1,8 +1,9 @@
 //! From scores to losses and probabilities, for each kind of target.
 
 use burn::prelude::*;
-use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
-use peft_data::Target;
+use burn::tensor::activation::{log_sigmoid, sigmoid, softmax};
+use peft_data::{IGNORED, Target};
+use peft_kernels::loss::cross_entropy;
 
 use crate::choices::{choice_losses, choice_scores, side_by_side, token_losses};
 use crate::metrics::{Targets, labelled};
@@ -59,7 +60,7 @@ fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
     match targets {
         Targets::Classes(classes) => {
             let ids: Vec<i64> = classes.iter().map(|&class| class as i64).collect();
-            cross_entropy(scores.squeeze_dim(1), ids)
+            cross_entropy(scores.squeeze_dim(1), &ids)
         }
         Targets::Sets(sets) => {
             let logits: Tensor<2> = scores.squeeze_dim(1);
@@ -74,13 +75,15 @@ fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
             (scores.squeeze_dim::<2>(1).narrow(1, 0, 1).squeeze_dim(1) - y).square()
         }
         Targets::Tokens(classes) => {
-            let (places, classes): (Vec<i64>, Vec<i64>) = labelled(classes, positions).unzip();
+            let mut all = vec![IGNORED; rows * positions];
+            labelled(classes, positions).for_each(|(place, class)| all[place as usize] = class);
+            let places: Vec<i64> = labelled(classes, positions).map(|(place, _)| place).collect();
             if places.is_empty() {
                 // Nothing to learn here; the reference has no number for it.
                 return scores.mul_scalar(0.0).sum();
             }
             let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &device);
-            cross_entropy(scores.reshape([rows * positions, outputs]).select(0, places), classes)
+            cross_entropy(scores.reshape([rows * positions, outputs]), &all).select(0, places)
         }
         Targets::Spans(spans) => {
             let first = of_places(scores.clone().narrow(2, 0, 1).squeeze_dim(2), spans.iter().map(|span| span.0));
@@ -91,13 +94,6 @@ fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
     }
 }
 
-/// `[rows, classes]` to the cross-entropy of each row's class, `[rows]`.
-fn cross_entropy(logits: Tensor<2>, classes: Vec<i64>) -> Tensor<1> {
-    let ids = TensorData::new(classes, [logits.dims()[0], 1]);
-    let ids = Tensor::<2, Int>::from_data(ids, &logits.device());
-    log_softmax(logits, 1).gather(1, ids).neg().squeeze_dim(1)
-}
-
 /// The cross-entropy of a place among the positions, `[rows, positions]` to `[rows]`. A place that is not there costs
 /// nothing, and the others so much more that the mean of all is the mean of those.
 fn of_places(logits: Tensor<2>, places: impl Iterator<Item = usize> + Clone) -> Tensor<1> {
@@ -106,7 +102,8 @@ fn of_places(logits: Tensor<2>, places: impl Iterator<Item = usize> + Clone) -> 
     let share = rows as f32 / there.max(1) as f32;
     let weights: Vec<f32> = places.clone().map(|place| if place < positions { share } else { 0.0 }).collect();
     let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &logits.device());
-    cross_entropy(logits, places.map(|place| place.min(positions - 1) as i64).collect()) * weights
+    let places: Vec<i64> = places.map(|place| place.min(positions - 1) as i64).collect();
+    cross_entropy(logits, &places) * weights
 }
 
 /// Probabilities `[rows, outputs]` of the classes; in regression the value itself.

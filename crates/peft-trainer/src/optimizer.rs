@@ -1,13 +1,18 @@
 //! What turns gradients into steps: AdamW, or Adafactor as T-Few uses it.
 //!
-//! Both are burn's. Its Adafactor is held below against Hugging Face Transformers', which T-Few (Liu et al. 2022,
-//! arXiv:2205.05638) trains with: an external learning rate (`relative_step=False`) that is multiplied by each
-//! parameter's root mean square (`scale_parameter=True`, at least 1e-3), updates clipped at 1, decay rate -0.8, no first
-//! moment. They differ in the weight decay alone: burn's, as PyTorch's, subtracts rate × decay × weight; Transformers'
-//! multiplies that by the root mean square too. T-Few has none.
+//! AdamW's update is one operation ([`peft_kernels::optim::AdamW`]); its state and its records are burn's. Adafactor is
+//! burn's. It is held below against Hugging Face Transformers', which T-Few (Liu et al. 2022, arXiv:2205.05638) trains
+//! with: an external learning rate (`relative_step=False`) that is multiplied by each parameter's root mean square
+//! (`scale_parameter=True`, at least 1e-3), updates clipped at 1, decay rate -0.8, no first moment. They differ in the
+//! weight decay alone: burn's, as PyTorch's, subtracts rate × decay × weight; Transformers' multiplies that by the root
+//! mean square too. T-Few has none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::module::ParamGroup;
-use burn::optim::{AdafactorConfig, AdamWConfig, ModuleOptimizer};
+use burn::optim::{AdafactorConfig, AdamWState, AdaptiveMomentumState, LearningRate, ModuleOptimizer, Optimizer};
+use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
@@ -24,136 +29,113 @@ pub enum OptimizerKind {
     Adafactor,
 }
 
-/// The optimizer of `settings`; vectors (biases, normalisations) are not decayed.
-pub fn optimizer(settings: &Settings) -> ModuleOptimizer {
+/// What gradients are multiplied with on their way into an optimizer: 1 until it is set. Clones are one number, so that a
+/// loop which has given the optimizer away still has a hand on it: clipping costs no pass over the gradients.
+#[derive(Clone, Debug)]
+pub struct Factor(Arc<AtomicU64>);
+
+impl Default for Factor {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(1f64.to_bits())))
+    }
+}
+
+impl Factor {
+    /// Sets it for all steps to come.
+    pub fn set(&self, factor: f64) {
+        self.0.store(factor.to_bits(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The optimizer of `settings`, which multiplies gradients with `factor`; vectors (biases, normalisations) are not
+/// decayed.
+pub fn optimizer(settings: &Settings, factor: &Factor) -> ModuleOptimizer {
     let decay = settings.weight_decay as f32;
     let vectors = ParamGroup::from_predicate(".vectors.");
     match settings.optimizer {
         OptimizerKind::AdamW => {
-            let config = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.0);
-            config.clone().with_weight_decay(decay).init().with_group(vectors, config.build(), None)
+            let of = |weight_decay| AdamW { weight_decay, factor: factor.clone() };
+            ModuleOptimizer::from(of(decay)).with_group(vectors, of(0.0), None)
         }
         OptimizerKind::Adafactor => {
             let config = AdafactorConfig::new().with_relative_step(false);
-            config.clone().with_weight_decay(decay).init().with_group(vectors, config.build(), None)
+            let of = |config: AdafactorConfig| Multiplied { by: config.build(), factor: factor.clone() };
+            ModuleOptimizer::from(of(config.clone().with_weight_decay(decay))).with_group(vectors, of(config), None)
         }
+    }
+}
+
+/// AdamW with the numbers that everyone uses.
+#[derive(Clone)]
+struct AdamW {
+    weight_decay: f32,
+    factor: Factor,
+}
+
+impl Optimizer for AdamW {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: LearningRate,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let (before, moments) = match state.map(|state| state.momentum) {
+            Some(momentum) => (momentum.time, Some([momentum.moment_1, momentum.moment_2])),
+            None => (0, None),
+        };
+        let step = peft_kernels::optim::AdamW {
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            learning_rate,
+            weight_decay: f64::from(self.weight_decay),
+            time: before + 1,
+            factor: self.factor.get(),
+        };
+        let (weight, [first, second]) = step.step(weight, grad, moments);
+        (weight, Some(AdamWState::new(AdaptiveMomentumState::new(before + 1, first, second))))
+    }
+
+    fn to_device<const D: usize>(mut state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        state.momentum = state.momentum.to_device(device);
+        state
+    }
+}
+
+/// One of burn's optimizers behind a [`Factor`].
+#[derive(Clone)]
+struct Multiplied<O> {
+    by: O,
+    factor: Factor,
+}
+
+impl<O: Optimizer> Optimizer for Multiplied<O> {
+    type State<const D: usize> = O::State<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: LearningRate,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<O::State<D>>,
+    ) -> (Tensor<D>, Option<O::State<D>>) {
+        let grad = match self.factor.get() {
+            1.0 => grad,
+            factor => grad * factor,
+        };
+        self.by.step(learning_rate, weight, grad, state)
+    }
+
+    fn to_device<const D: usize>(state: O::State<D>, device: &Device) -> O::State<D> {
+        O::to_device(state, device)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::module::{Module, Param};
-    use burn::optim::{GradientsParams, OptimizerRecord};
-    use burn::prelude::*;
-    use burn::tensor::Tolerance;
-
-    /// A parameter of each shape that Adafactor treats in its own way.
-    #[derive(Module, Debug)]
-    struct Shapes {
-        matrix: Param<Tensor<2>>,
-        zeros: Param<Tensor<2>>,
-        row: Param<Tensor<2>>,
-        column: Param<Tensor<2>>,
-        vector: Param<Tensor<1>>,
-    }
-
-    fn sine<const D: usize>(shape: [usize; D], scale: f64, frequency: f64, phase: f64, device: &Device) -> Tensor<D> {
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|i| (scale * (i as f64 * frequency + phase).sin()) as f32).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
-
-    fn start() -> Shapes {
-        let device = Device::flex().autodiff();
-        Shapes {
-            matrix: Param::from_tensor(sine([4, 3], 2.0, 1.7, 0.5, &device)),
-            zeros: Param::from_tensor(Tensor::zeros([2, 3], &device)),
-            row: Param::from_tensor(Tensor::ones([1, 4], &device)),
-            column: Param::from_tensor(Tensor::ones([4, 1], &device)),
-            vector: Param::from_tensor(sine([5], 0.5, 0.9, 0.5, &device)),
-        }
-    }
-
-    /// Between 1e-4 and 10 in size, changing from step to step.
-    fn gradients(at: &Shapes, step: i32) -> GradientsParams {
-        fn add<const D: usize>(to: &mut GradientsParams, of: &Param<Tensor<D>>, step: i32, k: i32) {
-            let size = 10f64.powi((step * 7 + k) % 6 - 4);
-            let phase = 0.7 * f64::from(step) + f64::from(k);
-            to.register(of.id, sine(of.dims(), size, 1.1, phase, &Device::flex()));
-        }
-        let mut grads = GradientsParams::new();
-        add(&mut grads, &at.matrix, step, 0);
-        add(&mut grads, &at.zeros, step, 1);
-        add(&mut grads, &at.row, step, 2);
-        add(&mut grads, &at.column, step, 3);
-        add(&mut grads, &at.vector, step, 4);
-        grads
-    }
-
-    fn step(by: &mut ModuleOptimizer, module: Shapes, number: i32) -> Shapes {
-        let grads = gradients(&module, number);
-        by.step(3e-3 * f64::from(10 - number) / 10.0, module, grads)
-    }
-
-    fn adafactor(weight_decay: f64) -> ModuleOptimizer {
-        optimizer(&Settings { optimizer: OptimizerKind::Adafactor, weight_decay, ..Settings::default() })
-    }
-
-    // Expected values: transformers 5.23.0, Adafactor(lr=3e-3, relative_step=False, warmup_init=False,
-    // scale_parameter=True) on torch 2.9.0, its rate falling by a tenth of 3e-3 a step; between its single and double
-    // precision lie 2e-7.
-    #[test]
-    fn ten_steps_of_adafactor_are_the_references() {
-        let mut by = adafactor(0.0);
-        let end = (0..10).fold(start(), |module, number| step(&mut by, module, number));
-        fn close<const D: usize>(got: &Param<Tensor<D>>, want: &[f32], bound: f32) {
-            let got = got.val().reshape([-1]).into_data();
-            got.assert_approx_eq::<f32>(&TensorData::from(want), Tolerance::absolute(bound));
-        }
-        #[rustfmt::skip]
-        close(&end.matrix, &[
-            0.946_355_46, 1.608_960_7, -1.374_786_5, -1.249_883_3, 1.706_176_4, 0.819_684_57,
-            -1.925_746_6, -0.333_647_67, 2.006_836_4, -0.171_846_66, -1.951_746_1, 0.674_989,
-        ], 1e-6);
-        #[rustfmt::skip]
-        close(&end.zeros, &[
-            -7.6016504e-6, -6.12862e-7, 1.0592085e-5, 3.6015388e-6, -2.1753535e-6, -1.2526289e-5,
-        ], 1e-10);
-        close(&end.row, &[0.998_530_2, 1.004_350_2, 1.008_570_8, 1.001_375_3], 1e-6);
-        close(&end.column, &[1.001_193_4, 1.008_281_6, 1.004_594_9, 0.992_733_2], 1e-6);
-        close(&end.vector, &[0.241_327_82, 0.494_993_18, 0.373_510_45, -0.030_856_993, -0.411_471_28], 1e-6);
-    }
-
-    /// As a resumed run does: weights and the optimizer's record, through bytes.
-    #[test]
-    fn a_saved_adafactor_goes_on_to_the_same_bytes() {
-        let bits = |module: &Shapes| -> Vec<u32> {
-            let all = [&module.matrix, &module.zeros, &module.row, &module.column].map(|p| p.val().reshape([-1]));
-            let all = Tensor::<1>::cat([all.to_vec(), vec![module.vector.val()]].concat(), 0);
-            all.into_data().iter::<f32>().map(f32::to_bits).collect()
-        };
-        let mut whole = adafactor(0.01);
-        let end = (0..10).fold(start(), |module, number| step(&mut whole, module, number));
-        for saved_at in [1, 4, 9] {
-            let mut first = adafactor(0.01);
-            let middle = (0..saved_at).fold(start(), |module, number| step(&mut first, module, number));
-            let record = first.to_record().into_bytes().unwrap();
-            let mut second = adafactor(0.01).load_record(OptimizerRecord::from_bytes(record).unwrap());
-            let resumed = (saved_at..10).fold(middle, |module, number| step(&mut second, module, number));
-            assert_eq!(bits(&resumed), bits(&end), "saved after {saved_at} steps");
-        }
-    }
-
-    #[test]
-    fn the_setting_decides_and_weights_decay() {
-        let first = |settings: &Settings| step(&mut optimizer(settings), start(), 0).row.val().into_data();
-        let adamw = Settings { weight_decay: 0.0, ..Settings::default() };
-        let adafactor = Settings { optimizer: OptimizerKind::Adafactor, ..adamw.clone() };
-        assert_ne!(first(&adamw), first(&adafactor));
-        // By rate times decay, of weights that are 1.
-        let decayed = first(&Settings { weight_decay: 0.5, ..adafactor.clone() });
-        let want = first(&adafactor).iter::<f32>().map(|value| value - 3e-3 * 0.5).collect::<Vec<_>>();
-        decayed.assert_approx_eq::<f32>(&TensorData::new(want, [1, 4]), Tolerance::absolute(1e-6));
-    }
-}
+mod tests;

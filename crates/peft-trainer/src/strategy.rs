@@ -24,10 +24,11 @@ use serde_json::{Map, json};
 
 use crate::batches::{Cursor, LabelledBatch};
 use crate::checkpoint::{Checkpoints, Records, Round, State};
-use crate::clip::{clip_by_global_norm, global_norm, scale};
+use crate::clip::{clip_factor, global_norm, scale};
 use crate::error::{Error, Result};
 use crate::metric_log::{JsonLines, MetricHistory};
 use crate::metrics::{ScoreKind, Scored};
+use crate::optimizer::Factor;
 use crate::progress::{EvalReport, ProgressHandle, StepReport};
 use crate::settings::Settings;
 use crate::trainee::Trainee;
@@ -53,6 +54,8 @@ pub(crate) struct ByStep<P: Method> {
     pub(crate) progress: ProgressHandle,
     /// How the run ended: burn-train's result has no place for it.
     pub(crate) ended: Arc<Mutex<Option<Result<State>>>>,
+    /// What the learner's optimizer multiplies gradients with.
+    pub(crate) factor: Factor,
 }
 
 type Processor<M, P> = SupervisedTrainingEventProcessor<Trainee<M, P>>;
@@ -185,19 +188,14 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
     fn step(&mut self, grads: GradientsParams, scored: Vec<Scored>, last_of_epoch: bool) -> Result<()> {
         let step = self.state.step + 1;
         let settings = &self.by.settings;
-        let (grads, norm) = match settings.max_grad_norm {
-            0.0 => {
-                let norm = global_norm(&self.learner.model(), &grads);
-                (grads, norm)
-            }
-            bound => clip_by_global_norm(&self.learner.model(), grads, bound),
-        };
+        let norm = global_norm(&self.learner.model(), &grads);
+        let factor = if settings.max_grad_norm == 0.0 { 1.0 } else { clip_factor(norm, settings.max_grad_norm) };
         let losses: Vec<f64> = scored.iter().map(|s| s.loss.clone().mean().into_scalar::<f32>().into()).collect();
         if !norm.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
             return Err(Error::Diverged { step });
         }
         self.learner.lr_step();
-        self.optimize(grads, step);
+        self.optimize(grads, factor, step);
         self.state.step = step;
         let tokens: usize = scored.iter().map(|s| s.tokens).sum();
         self.state.tokens += tokens as u64;
@@ -242,11 +240,14 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
         Ok(())
     }
 
-    /// Changes the weights, and lets the method change itself where it does so in training.
-    fn optimize(&mut self, grads: GradientsParams, number: usize) {
-        if !self.learner.model().adapter.updates() {
+    /// Changes the weights by gradients times `factor`, and lets the method change itself where it does so in training.
+    fn optimize(&mut self, grads: GradientsParams, factor: f64, number: usize) {
+        let updates = self.learner.model().adapter.updates();
+        self.by.factor.set(if updates { 1.0 } else { factor });
+        if !updates {
             return self.learner.optimizer_step(grads);
         }
+        let grads = if factor == 1.0 { grads } else { scale(&self.learner.model(), grads, factor) };
         let gradients = copy_of(&self.learner.model().adapter, &grads);
         self.learner.optimizer_step(grads);
         let adapter = self.learner.model().adapter;

@@ -20,7 +20,7 @@ use crate::checkpoint::{Checkpoints, Round, State};
 use crate::error::{Error, Result};
 use crate::metric_log::{JsonLines, MetricHistory};
 use crate::metrics::ScoreKind;
-use crate::optimizer::optimizer;
+use crate::optimizer::{Factor, optimizer};
 use crate::progress::ProgressHandle;
 use crate::rows::Rows;
 use crate::schedule::Schedule;
@@ -113,6 +113,7 @@ where
 
     let device = plan.trainee.devices().into_iter().next().unwrap_or_default();
     let ended = Arc::new(Mutex::new(None));
+    let factor = Factor::default();
     let strategy = ByStep {
         settings: settings.clone(),
         epochs,
@@ -127,6 +128,7 @@ where
         log: Mutex::new(log),
         progress: plan.progress.clone(),
         ended: ended.clone(),
+        factor: factor.clone(),
     };
     let train = Batches::training(Arc::new(plan.train), cursor, &device);
     let inner = device.clone().inner();
@@ -154,7 +156,7 @@ where
     }
     let warmup = (settings.warmup_ratio * total_steps as f64) as usize;
     let schedule = Schedule::new(settings.schedule, settings.learning_rate, warmup, total_steps);
-    let learner = Learner::new(plan.trainee, optimizer(&settings), ModuleLrScheduler::new(schedule));
+    let learner = Learner::new(plan.trainee, optimizer(&settings, &factor), ModuleLrScheduler::new(schedule));
     let training = training.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)));
     let result = training.launch(learner);
     let state = ended.lock().expect("no holder panics").take();

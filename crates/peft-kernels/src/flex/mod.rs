@@ -3,11 +3,15 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod buffer;
+pub(crate) mod dropout;
 pub(crate) mod gemm;
 pub(crate) mod graph;
 pub(crate) mod linear;
+pub(crate) mod loss;
 pub(crate) mod math;
 pub(crate) mod norm;
+pub(crate) mod optim;
+pub(crate) mod owned;
 pub(crate) mod pool;
 pub(crate) mod rows;
 pub(crate) mod simd;
