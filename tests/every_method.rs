@@ -129,6 +129,7 @@ impl World {
             token_type_ids: select(token_type_ids),
             target: None,
             task_ids: Some(rows.iter().map(|&row| TASKS[row]).collect()),
+            begun: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What spans crates: the laws every method is held to, the seam between methods and models, and checkpoints.
 
 mod adapterhub;
+mod begun;
 mod book;
 mod bottleneck;
 mod checkpoints;

@@ -25,10 +25,13 @@ fn fields(more: Value) -> Map<String, Value> {
     fields.as_object().unwrap().clone()
 }
 
+pub(crate) fn config(more: Value) -> T5Config {
+    serde_json::from_value(fields(more).into()).unwrap()
+}
+
 pub(crate) fn t5(more: Value, device: &Device) -> T5ForConditionalGeneration {
-    let config: T5Config = serde_json::from_value(fields(more).into()).unwrap();
     device.seed(5);
-    shaken(T5ForConditionalGeneration::new(&config, device).unwrap()).no_grad()
+    shaken(T5ForConditionalGeneration::new(&config(more), device).unwrap()).no_grad()
 }
 
 /// Three rows, the second padded on both sides.

@@ -6,6 +6,7 @@ mod server;
 mod support;
 
 mod adapters;
+mod cache_frozen;
 mod combine;
 mod config_file;
 mod conform;

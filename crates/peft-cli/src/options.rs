@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use peft::core::targets::{OneOrMany, Targets};
 use peft::lora::{Bias, Init};
+use peft::models::placement::parse_bytes;
 use peft_data::corpus::Documents;
 use peft_trainer::schedule::ScheduleKind;
 use peft_trainer::{Keep, OptimizerKind, Settings};
@@ -306,6 +307,12 @@ options! {
     /// Which weights the run ends with: best or last [default: best]
     #[arg(long, value_parser = keep)]
     keep: Keep,
+    /// Run the layers below all that is trained once a text, without dropout, and keep what they make of it
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    cache_frozen: bool,
+    /// Bytes of that in memory; what has no room there goes to a file in the run's folder [default: 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    cache_memory: String,
 }
 
 impl TrainOptions {
@@ -370,7 +377,13 @@ impl TrainOptions {
             logging_steps: self.logging_steps.unwrap_or(d.logging_steps),
             early_stopping: self.early_stopping,
             keep: self.keep.unwrap_or(d.keep),
+            cache_frozen: self.caches().then(|| self.cache_memory.as_deref().and_then(parse_bytes)).flatten(),
         }
+    }
+
+    /// Whether what is below all that is trained is run once a text.
+    pub(super) fn caches(&self) -> bool {
+        self.cache_frozen == Some(true)
     }
 
     /// How the data files are read.

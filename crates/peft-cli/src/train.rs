@@ -14,7 +14,7 @@ use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
 use peft::{AnyConfig, read_adapter, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
-use peft_trainer::{Plan, Rows, Trainee, train};
+use peft_trainer::{Plan, Rows, Trainee, frozen_part, train};
 use serde_json::{Map, Value, json};
 
 use crate::begin::{Start, begin, complete};
@@ -134,6 +134,9 @@ impl Session {
             Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, adapter, run };
         let config = complete(config, &start)?;
         let adapter = begin(&config, &start)?;
+        let base = model.num_params();
+        let trainee = Trainee::new(model, adapter);
+        let kept = settings.cache_frozen.map(|_| frozen_part(&trainee, &self.train)).transpose()?;
         // The folder is touched only now: bad input leaves no trace.
         let folder = match resumed {
             Some(folder) => folder,
@@ -143,8 +146,6 @@ impl Session {
                 folder
             }
         };
-        let base = model.num_params();
-        let trainee = Trainee::new(model, adapter);
         let trained = trainee.num_params();
         // A chosen part of the base is trained in place of it, anything else beside it.
         let all = if matches!(config, AnyConfig::Selected(_)) { base } else { base + trained };
@@ -157,6 +158,9 @@ impl Session {
             100.0 * trained as f64 / all as f64,
             if fresh.is_empty() { "nothing" } else { &fresh },
         );
+        if let Some(cut) = kept {
+            note!("kept once a text is read: what {} of {} layers make of it", cut.layers(), cut.of());
+        }
         let interrupter = Interrupter::new();
         let progress = if tui { ProgressHandle::silent() } else { ProgressHandle::auto() };
         let outcome = train(Plan {

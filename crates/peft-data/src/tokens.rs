@@ -30,7 +30,7 @@ const SENTENCE_PIECE: &str = "spiece.model";
 const COMPANIONS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 
 /// The token ids of a text or a pair of texts, special tokens included.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Encoded {
     /// The tokens.
     pub ids: Vec<u32>,

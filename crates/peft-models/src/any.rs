@@ -44,6 +44,14 @@ macro_rules! any_of {
                 each!(self, model => model.scores(batch, hooks))
             }
 
+            fn cut(&self, touched: &[peft_core::Site]) -> Option<$crate::begun::Cut> {
+                each!(self, model => model.cut(touched))
+            }
+
+            fn begin(&self, batch: &$crate::batch::Batch, cut: $crate::begun::Cut) -> Tensor<3> {
+                each!(self, model => model.begin(batch, cut))
+            }
+
             fn stream(
                 &self,
                 batch: &$crate::batch::Batch,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use burn::prelude::*;
 use peft_core::BatchRows;
 
+use crate::begun::Begun;
+
 /// Token ids of several texts, padded to one length, and the texts to be made of them where a model makes any.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -18,6 +20,8 @@ pub struct Batch {
     pub target: Option<TargetTexts>,
     /// The task of each text, where several are trained at once.
     pub task_ids: Option<Arc<[usize]>>,
+    /// What the model has made of the texts already, for it to go on from.
+    pub begun: Option<Begun>,
 }
 
 impl Batch {
@@ -29,7 +33,7 @@ impl Batch {
         let tensor = |values| matrix(values, rows, device);
         let (input_ids, attention_mask, token_type_ids) = (tensor(ids), tensor(mask), tensor(types));
         assert_eq!(input_ids.dims(), attention_mask.dims(), "a mask for each token");
-        Self { input_ids, attention_mask, token_type_ids, target: None, task_ids: None }
+        Self { input_ids, attention_mask, token_type_ids, target: None, task_ids: None, begun: None }
     }
 
     /// The same of texts that are all of the first segment.
@@ -68,6 +72,16 @@ impl Batch {
     pub fn with_tasks(self, tasks: Vec<usize>) -> Self {
         assert_eq!(tasks.len(), self.input_ids.dims()[0], "a task for each text");
         Self { task_ids: Some(tasks.into()), ..self }
+    }
+
+    /// The same texts, which a model has begun to read: it goes on from there, under hooks that act above the cut alone.
+    ///
+    /// # Panics
+    /// If there are not states of as many texts and positions.
+    pub fn with_begun(self, begun: Begun) -> Self {
+        let ([rows, text], [of, positions, _]) = (self.input_ids.dims(), begun.hidden.dims());
+        assert_eq!([of, positions], [rows, begun.cut.positions(text)], "states of each text");
+        Self { begun: Some(begun), ..self }
     }
 
     /// Its texts as rows.

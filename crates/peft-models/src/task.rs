@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 
 use burn::prelude::*;
-use peft_core::{Backbone, Hooks};
+use peft_core::{Backbone, Hooks, Site};
 
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::error::{Error, Result};
 use crate::generate::{Emitted, Generated, GenerationConfig};
 
@@ -15,6 +16,20 @@ pub trait Scorer: Backbone {
     /// them), or at a single one where a text is scored as a whole. Where one text is made of another, the positions are
     /// those of the text that is made, and the rows those of [`Batch::target`].
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3>;
+
+    /// The highest place in the model with all of `touched` above it: below it an adapter that acts at these sites changes
+    /// nothing. `None` if no layer is below it, and for a model that cannot be read in two goes.
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        let _ = touched;
+        None
+    }
+
+    /// What the base makes of a batch's texts up to a `cut` of its own, `[rows, positions, width]`, for [`Batch::begun`]. A
+    /// text's states do not depend on the other texts, nor on how far it is padded.
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        let _ = batch;
+        unreachable!("{cut:?} is no cut of a model that has none")
+    }
 
     /// Makes texts of those of a batch under `hooks`, telling each token as [`stream`](crate::generate::stream) does.
     ///

@@ -9,6 +9,7 @@ use peft_data::BatchPlan;
 use peft_models::{Batch, GenerationConfig};
 
 use crate::error::Result;
+use crate::kept::Keeper;
 use crate::metrics::Targets;
 use crate::rows::Rows;
 
@@ -75,6 +76,8 @@ pub struct Batches {
     rows: Arc<Rows>,
     order: Order,
     device: Device,
+    /// Has what the model makes of the texts each time.
+    kept: Option<Keeper>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +89,7 @@ enum Order {
 impl Batches {
     /// Training batches from wherever `cursor` stands.
     pub fn training(rows: Arc<Rows>, cursor: Arc<Cursor>, device: &Device) -> Self {
-        Self { rows, order: Order::Training(cursor), device: device.clone() }
+        Self { rows, order: Order::Training(cursor), device: device.clone(), kept: None }
     }
 
     /// All rows once, in batches of similar length.
@@ -95,7 +98,12 @@ impl Batches {
     /// A batch size of 0.
     pub fn in_order(rows: Arc<Rows>, batch_size: usize, max_tokens: Option<usize>, device: &Device) -> Result<Self> {
         let plan = BatchPlan::new(&rows.lengths(), batch_size)?.max_tokens(max_tokens)?;
-        Ok(Self { rows, order: Order::Fixed(Arc::new(plan.in_order())), device: device.clone() })
+        Ok(Self { rows, order: Order::Fixed(Arc::new(plan.in_order())), device: device.clone(), kept: None })
+    }
+
+    /// The same, begun with what is kept.
+    pub(crate) fn begun(self, kept: Option<Keeper>) -> Self {
+        Self { kept, ..self }
     }
 
     fn planned(&self) -> Vec<(u64, Vec<usize>)> {
@@ -146,7 +154,15 @@ impl Iterator for Iter<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let (seed, rows) = self.planned.next()?;
         self.done += rows.len();
-        Some(Ok(self.batches.rows.batch(&rows, seed, &self.batches.device)))
+        let Batches { rows: all, device, kept, .. } = self.batches;
+        let item = all.batch(&rows, seed, device);
+        Some(match kept {
+            None => Ok(item),
+            Some(kept) => match kept.begun(item.batch) {
+                Ok(batch) => Ok(LabelledBatch { batch, ..item }),
+                Err(error) => Err(DatasetError::new(error)),
+            },
+        })
     }
 }
 

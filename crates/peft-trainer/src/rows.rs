@@ -42,6 +42,17 @@ trait Source: Debug + Send + Sync {
     /// Tokens of a row, those that are to be made of it included.
     fn length(&self, row: usize) -> usize;
 
+    /// The text of a row that a model reads, where it is the same each time.
+    fn text(&self, row: usize) -> Option<&Encoded>;
+
+    /// How many positions of a row's text have a part in the loss or in what is made of it.
+    fn positions(&self, row: usize) -> usize {
+        self.text(row).map_or(0, Encoded::len)
+    }
+
+    /// The id that pads.
+    fn pad_id(&self) -> u32;
+
     /// The scores they are measured by, none counted yet, the most important first.
     fn scores(&self) -> Vec<Score>;
 
@@ -183,6 +194,16 @@ impl Rows {
     ) -> Result<impl Iterator<Item = LabelledBatch>> {
         let drawn = BatchPlan::new(&self.lengths(), batch_size)?.epoch(seed, 0);
         Ok(drawn.into_iter().take(batches).map(move |rows| self.batch(&rows, seed, device)))
+    }
+
+    /// The text of a row, where it is the same each time, and how many of its positions count.
+    pub(crate) fn text(&self, row: usize) -> Option<(&Encoded, usize)> {
+        Some((self.0.text(row)?, self.0.positions(row)))
+    }
+
+    /// The id that pads.
+    pub(crate) fn pad_id(&self) -> u32 {
+        self.0.pad_id()
     }
 
     /// The rows at these indices as tensors.

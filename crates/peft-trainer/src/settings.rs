@@ -47,6 +47,9 @@ pub struct Settings {
     pub early_stopping: Option<usize>,
     /// Which weights the run ends with.
     pub keep: Keep,
+    /// Run what the adapter cannot change once a text, without dropout, and keep it: this many bytes in memory, and what
+    /// has no room there in a file.
+    pub cache_frozen: Option<u64>,
 }
 
 /// Which weights a run ends with.
@@ -81,6 +84,7 @@ impl Default for Settings {
             logging_steps: 10,
             early_stopping: None,
             keep: Keep::Best,
+            cache_frozen: None,
         }
     }
 }

@@ -18,6 +18,7 @@ use peft_models::Scorer;
 use crate::batches::{Batches, Cursor};
 use crate::checkpoint::{Checkpoints, Round, State};
 use crate::error::{Error, Result};
+use crate::kept::{Keeper, Kept, frozen_part};
 use crate::metric_log::{JsonLines, MetricHistory};
 use crate::metrics::ScoreKind;
 use crate::optimizer::{Factor, optimizer};
@@ -130,9 +131,11 @@ where
         ended: ended.clone(),
         factor: factor.clone(),
     };
-    let train = Batches::training(Arc::new(plan.train), cursor, &device);
+    let kept = kept(&plan, &cursor)?;
+    let train = Batches::training(Arc::new(plan.train), cursor, &device).begun(kept.clone());
     let inner = device.clone().inner();
     let valid = Batches::in_order(Arc::new(plan.valid), settings.eval_batch_size, settings.max_tokens, &inner)?;
+    let valid = valid.begun(kept);
     let mut training = SupervisedTraining::new(plan.folder, Arc::new(train), Arc::new(valid))
         .metric_train_numeric(LossMetric::new())
         .metric_train_numeric(LearningRateMetric::new())
@@ -166,6 +169,20 @@ where
         (_, Some(error)) => Err(Error::Training(error.to_string())),
         (None, None) => Err(Error::Training("the loop did not run".to_string())),
     }
+}
+
+/// What the run keeps of its texts, if it is to.
+fn kept<M, P>(plan: &Plan<'_, M, P>, cursor: &Cursor) -> Result<Option<Keeper>>
+where
+    M: Scorer + 'static,
+    P: Method,
+{
+    let Some(memory) = plan.settings.cache_frozen else { return Ok(None) };
+    let cut = frozen_part(&plan.trainee, &plan.train)?;
+    let evaluated = BatchPlan::new(&plan.valid.lengths(), plan.settings.eval_batch_size)?;
+    let evaluated = evaluated.max_tokens(plan.settings.max_tokens)?.in_order();
+    let parts = [(&plan.train, cursor.batches(0)), (&plan.valid, evaluated)];
+    Ok(Some(Arc::new(Kept::new(plan.trainee.backbone.clone(), cut, &parts, memory, plan.folder))))
 }
 
 /// Steps of a whole run on `rows`.

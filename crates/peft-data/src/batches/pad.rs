@@ -35,6 +35,27 @@ pub fn pad(rows: &[&Encoded], pad_id: u32) -> Padded {
     }
 }
 
+impl Padded {
+    /// The same rows filled up to `width`, if they are not as wide.
+    pub fn widened(self, width: usize, pad_id: u32) -> Self {
+        if width <= self.width {
+            return self;
+        }
+        let wider = |values: Vec<i64>, filler: i64| {
+            let missing = width - self.width;
+            let row = |row: usize| values[row * self.width..][..self.width].iter().copied();
+            (0..self.rows).flat_map(|at| row(at).chain(std::iter::repeat_n(filler, missing))).collect()
+        };
+        Self {
+            rows: self.rows,
+            width,
+            ids: wider(self.ids, i64::from(pad_id)),
+            type_ids: wider(self.type_ids, 0),
+            mask: wider(self.mask, 0),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +69,17 @@ mod tests {
         assert_eq!(padded.ids, [101, 102, 9, 9, 101, 7, 102, 8]);
         assert_eq!(padded.type_ids, [0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(padded.mask, [1, 1, 0, 0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn more_padding_is_what_a_longer_row_would_have_brought() {
+        let row = |n: u32| Encoded { ids: (1..=n).collect(), type_ids: vec![1; n as usize] };
+        let (short, middle, long) = (row(1), row(2), row(4));
+        let want = pad(&[&short, &middle, &long], 9);
+        let got = pad(&[&short, &middle], 9).widened(4, 9);
+        assert_eq!((got.rows, got.width), (2, 4));
+        assert_eq!([&got.ids, &got.type_ids, &got.mask], [&want.ids[..8], &want.type_ids[..8], &want.mask[..8]]);
+        assert_eq!(want.clone().widened(3, 9), want);
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub(super) struct Embedded {
     pub(super) pooled: Vec<usize>,
 }
 
+impl Embedded {
+    /// States of a batch's texts as they are, with nothing in front of them.
+    pub(super) fn text(hidden: Tensor<3>, batch: &Batch) -> Self {
+        let pooled = vec![0; hidden.dims()[0]];
+        Self { hidden, mask: batch.attention_mask.clone(), virtual_tokens: 0, pooled }
+    }
+}
+
 impl BertEmbeddings {
     pub(super) fn new(config: &BertConfig, scope: &Scope) -> Self {
         let h = config.hidden_size;

@@ -1,5 +1,7 @@
 //! BERT's stack of layers.
 
+use std::slice::SliceIndex;
+
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
@@ -42,9 +44,15 @@ impl BertEncoder {
         self.layer.first().map(|layer| layer.attention.prefix_site())
     }
 
-    /// `[batch, seq, hidden]`, same shape out, on the device of the last layer: each is run where it is.
-    pub(super) fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
-        self.layer.iter().fold(x, |x, layer| {
+    /// Runs the layers at `range`: `[batch, seq, hidden]`, same shape out. Each is run on the device where it is.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<3>,
+        range: impl SliceIndex<[BertLayer], Output = [BertLayer]>,
+        mask: &mut AttentionMask,
+        hooks: &dyn Hooks,
+    ) -> Tensor<3> {
+        self.layer[range].iter().fold(x, |x, layer| {
             let device = layer.intermediate.dense.weight.device();
             mask.go_to(&device);
             layer.forward(on_device(x, &device), mask, hooks)

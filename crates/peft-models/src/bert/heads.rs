@@ -3,12 +3,13 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Backbone, Dropout, Hooks, Scope, Sites};
+use peft_core::{Backbone, Dropout, Hooks, Scope, Site, Sites};
 
 use super::config::BertConfig;
-use super::model::BertModel;
+use super::model::{BertModel, LAYERS};
 use super::names::to_reference;
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::task::Scorer;
 
 /// One vector of scores for a text or a pair of texts: single- or multi-label classification, or regression.
@@ -52,6 +53,15 @@ impl Scorer for BertForSequenceClassification {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks).unsqueeze_dim(1)
     }
+
+    /// Behind the last layer the pooler reads a text's first position alone.
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS).map(Cut::of_first)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.bert.begin(batch, cut)
+    }
 }
 
 /// One vector of scores for each position of a text: named entities, parts of speech.
@@ -93,6 +103,14 @@ impl Scorer for BertForTokenClassification {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks)
     }
+
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.bert.begin(batch, cut)
+    }
 }
 
 /// How likely an answer begins, and ends, at each position of a question and its context.
@@ -133,6 +151,14 @@ impl Backbone for BertForQuestionAnswering {
 impl Scorer for BertForQuestionAnswering {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks)
+    }
+
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.bert.begin(batch, cut)
     }
 }
 

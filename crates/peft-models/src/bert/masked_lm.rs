@@ -3,13 +3,14 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{LayerNorm, Linear};
-use peft_core::{Backbone, Hooks, Scope, Sites};
+use peft_core::{Backbone, Hooks, Scope, Site, Sites};
 
 use super::config::BertConfig;
-use super::model::BertModel;
+use super::model::{BertModel, LAYERS};
 use super::names::to_reference;
 use crate::activation::Activation;
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::task::Scorer;
 
 /// Scores over the vocabulary at every position: the task BERT was pre-trained on.
@@ -77,5 +78,13 @@ impl Backbone for BertForMaskedLm {
 impl Scorer for BertForMaskedLm {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks)
+    }
+
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.bert.begin(batch, cut)
     }
 }

@@ -3,13 +3,17 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Hooks, Scope, Spans};
+use peft_core::{Hooks, Identity, Scope, Spans};
 
 use super::config::BertConfig;
-use super::embeddings::BertEmbeddings;
+use super::embeddings::{BertEmbeddings, Embedded};
 use super::encoder::BertEncoder;
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::mask::AttentionMask;
+
+/// The path of the list of layers in every model with a head.
+pub(super) const LAYERS: &str = "bert.encoder.layer";
 
 /// Embeddings, encoder and, where a task needs it, the pooler.
 #[derive(Module, Debug)]
@@ -53,14 +57,28 @@ impl BertModel {
         }
     }
 
-    /// Runs the encoder on a batch of `[batch, seq]` token ids under `hooks`.
+    /// Runs the encoder on a batch of `[batch, seq]` token ids under `hooks`, or on from where the batch was begun.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> BertOutput {
+        let (embedded, from) = match &batch.begun {
+            None => (self.embed(batch, hooks), 0),
+            Some(begun) => (Embedded::text(begun.hidden.clone(), batch), begun.cut.layers()),
+        };
+        let mut mask = AttentionMask::new(embedded.mask, batch.rows());
+        let hidden = self.encoder.forward(embedded.hidden, from.., &mut mask, hooks);
+        BertOutput { hidden, virtual_tokens: embedded.virtual_tokens, pooled: embedded.pooled }
+    }
+
+    /// The states of a batch at `cut`, `[batch, positions, hidden]`, as the base makes them.
+    pub fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        let embedded = self.embed(batch, &Identity);
+        let mut mask = AttentionMask::new(embedded.mask, batch.rows());
+        cut.kept(self.encoder.forward(embedded.hidden, ..cut.layers(), &mut mask, &Identity))
+    }
+
+    fn embed(&self, batch: &Batch, hooks: &dyn Hooks) -> Embedded {
         let rows = batch.rows();
         let prefix = self.encoder.first_prefix_site().map_or(Spans::none(), |site| hooks.prefix_spans(site, &rows));
-        let embedded = self.embeddings.forward(batch, &prefix, hooks);
-        let mut mask = AttentionMask::new(embedded.mask, rows);
-        let hidden = self.encoder.forward(embedded.hidden, &mut mask, hooks);
-        BertOutput { hidden, virtual_tokens: embedded.virtual_tokens, pooled: embedded.pooled }
+        self.embeddings.forward(batch, &prefix, hooks)
     }
 
     /// The pooled first position, `[batch, 1, hidden]`: a linear map and tanh.

@@ -4,14 +4,18 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
 use peft_core::precision::{narrow, widen};
-use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Sites, on_device};
+use peft_core::{Attends, Backbone, Dropout, Hooks, Identity, Scope, Site, Sites, on_device};
 
 use super::config::T5Config;
 use super::names::to_reference;
 use super::stack::T5Stack;
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::error::Result;
 use crate::task::Scorer;
+
+/// The path of the encoder's list of layers in a model with a classifier.
+pub(super) const LAYERS: &str = "transformer.encoder.block";
 
 /// What stands on T5 in the place of its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +75,14 @@ impl T5Encoder {
 
     /// The states of the text's positions, `[batch, text, d_model]`.
     fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let (ids, mask) = (batch.input_ids.clone(), batch.attention_mask.clone());
-        let text = ids.dims()[1];
-        let made = self.encoder.forward(self.shared.forward(ids, hooks), mask, &batch.rows(), None, hooks);
+        let [_, text] = batch.input_ids.dims();
+        let made = self.encoder.read(batch, || self.shared.forward(batch.input_ids.clone(), hooks), hooks);
         made.hidden.narrow(1, made.virtual_tokens, text)
+    }
+
+    /// The states of a batch at `cut`, as the base makes them.
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.encoder.up_to(cut, batch, self.shared.forward(batch.input_ids.clone(), &Identity))
     }
 }
 
@@ -120,6 +128,14 @@ impl Backbone for T5ForTokenClassification {
 impl Scorer for T5ForTokenClassification {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks)
+    }
+
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.transformer.begin(batch, cut)
     }
 }
 
@@ -181,5 +197,13 @@ impl Backbone for T5EncoderForSequenceClassification {
 impl Scorer for T5EncoderForSequenceClassification {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks).unsqueeze_dim(1)
+    }
+
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.transformer.begin(batch, cut)
     }
 }

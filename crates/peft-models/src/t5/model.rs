@@ -6,13 +6,14 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
 use peft_core::precision::widen;
-use peft_core::{Attends, Backbone, BatchRows, Hooks, Scope, Site, SiteKind, Sites, on_device};
+use peft_core::{Attends, Backbone, BatchRows, Hooks, Identity, Scope, Site, SiteKind, Sites, on_device};
 
 use super::config::T5Config;
 use super::kept::indices;
 use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::error::Result;
 use crate::generate::{Emitted, Generated, GenerationConfig, stream};
 use crate::mask::AttentionMask;
@@ -83,7 +84,7 @@ impl T5ForConditionalGeneration {
     /// If the batch has no [`target`](Batch::target).
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         let target = batch.target.as_ref().expect("a batch with texts to make");
-        let encoded = self.encode(batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows(), hooks);
+        let encoded = self.read(batch, hooks);
         let ids = target.decoder_ids(self.output.start, self.output.pad);
         match &target.of {
             None => self.decode(ids, &encoded, hooks),
@@ -100,6 +101,13 @@ impl T5ForConditionalGeneration {
         let made = self.encoder.forward(self.embed(ids, hooks), mask, &rows, None, hooks);
         let mask = on_device(made.mask, &made.hidden.device());
         Encoded { hidden: made.hidden, mask, rows }
+    }
+
+    /// Runs the encoder on a batch, or on from where it was begun.
+    fn read(&self, batch: &Batch, hooks: &dyn Hooks) -> Encoded {
+        let made = self.encoder.read(batch, || self.embed(batch.input_ids.clone(), hooks), hooks);
+        let mask = on_device(made.mask, &made.hidden.device());
+        Encoded { hidden: made.hidden, mask, rows: batch.rows() }
     }
 
     /// Token ids, `[batch, seq]`, as vectors, `[batch, seq, d_model]`.
@@ -165,6 +173,15 @@ impl Scorer for T5ForConditionalGeneration {
         self.forward(batch, hooks)
     }
 
+    /// In the encoder: what the decoder reads besides, the text that is made, is short.
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, "encoder.block")
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.encoder.up_to(cut, batch, self.embed(batch.input_ids.clone(), &Identity))
+    }
+
     fn stream(
         &self,
         batch: &Batch,
@@ -172,7 +189,7 @@ impl Scorer for T5ForConditionalGeneration {
         hooks: &dyn Hooks,
         told: &mut dyn FnMut(Emitted) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>> {
-        let encoded = self.encode(batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows(), hooks);
+        let encoded = self.read(batch, hooks);
         stream(self, encoded, hooks, config, told)
     }
 }

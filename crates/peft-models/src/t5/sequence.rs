@@ -3,12 +3,14 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
-use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Sites, on_device};
+use peft_core::{Attends, Backbone, Dropout, Hooks, Identity, Scope, Site, Sites, on_device};
 
 use super::config::T5Config;
+use super::heads::LAYERS;
 use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
 use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::error::Result;
 use crate::mask::AttentionMask;
 use crate::task::Scorer;
@@ -76,9 +78,9 @@ impl T5ForSequenceClassification {
 impl T5Model {
     /// The decoder's states, `[batch, text, d_model]`.
     fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
-        let (ids, mask, rows) = (batch.input_ids.clone(), batch.attention_mask.clone(), batch.rows());
+        let (ids, rows) = (batch.input_ids.clone(), batch.rows());
         let [count, text] = ids.dims();
-        let read = self.encoder.forward(self.shared.forward(ids.clone(), hooks), mask, &rows, None, hooks);
+        let read = self.encoder.read(batch, || self.shared.forward(ids.clone(), hooks), hooks);
         let start = Tensor::full([count, 1], self.start, &ids.device());
         let shifted = match text {
             0 | 1 => start.narrow(1, 0, text),
@@ -88,6 +90,11 @@ impl T5Model {
         let memory = Memory { hidden: read.hidden, mask: AttentionMask::new(read.mask, rows.clone()) };
         let made = self.decoder.forward(self.shared.forward(shifted, hooks), visible, &rows, Some(memory), hooks);
         made.hidden.narrow(1, made.virtual_tokens, text)
+    }
+
+    /// The encoder's states of a batch at `cut`, as the base makes them.
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.encoder.up_to(cut, batch, self.shared.forward(batch.input_ids.clone(), &Identity))
     }
 }
 
@@ -122,6 +129,14 @@ impl Backbone for T5ForSequenceClassification {
 impl Scorer for T5ForSequenceClassification {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3> {
         self.forward(batch, hooks).unsqueeze_dim(1)
+    }
+
+    fn cut(&self, touched: &[Site]) -> Option<Cut> {
+        Cut::below(touched, &self.sites, LAYERS)
+    }
+
+    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
+        self.transformer.begin(batch, cut)
     }
 }
 

@@ -1,10 +1,12 @@
 //! A stack of layers: the encoder, or the decoder.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::RmsNorm;
 use peft_core::precision::narrow;
-use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, Spans, on_device};
+use peft_core::{Attends, BatchRows, Dropout, Hooks, Identity, Scope, Site, SiteKind, Spans, on_device};
 
 use super::attention::{AttentionBlock, Reads};
 use super::bias::{Buckets, Positions, RelativeBias};
@@ -12,6 +14,8 @@ use super::config::T5Config;
 use super::feed_forward::FeedForwardBlock;
 use super::kept::Kept;
 use crate::activation::Activation;
+use crate::batch::Batch;
+use crate::begun::Cut;
 use crate::mask::AttentionMask;
 
 /// Layers and the normalisation behind the last of them.
@@ -42,6 +46,12 @@ pub(super) struct Stacked {
     pub(super) mask: Tensor<2, Int>,
     /// Virtual tokens in front of the text, used or not.
     pub(super) virtual_tokens: usize,
+}
+
+/// Some of a stack's layers, and what they are to read.
+struct Part {
+    hidden: Tensor<3>,
+    layers: Range<usize>,
 }
 
 /// An encoder's output as a decoder reads it.
@@ -97,22 +107,42 @@ impl T5Stack {
         memory: Option<Memory>,
         hooks: &dyn Hooks,
     ) -> Stacked {
-        self.run(embedded, mask, rows, memory, None, hooks).0
+        self.finished(self.run(self.whole(embedded), mask, rows, memory, None, hooks).0, hooks)
     }
 
-    /// [`forward`](Self::forward), whose keys and values are put where `keep` says. Also the bias of its attentions.
+    /// [`forward`](Self::forward) of an encoder on a batch, which `embed` embeds, or on from where the batch was begun.
+    pub(super) fn read(&self, batch: &Batch, embed: impl FnOnce() -> Tensor<3>, hooks: &dyn Hooks) -> Stacked {
+        let part = match &batch.begun {
+            None => self.whole(embed()),
+            Some(begun) => Part { hidden: begun.hidden.clone(), layers: begun.cut.layers()..self.block.len() },
+        };
+        self.finished(self.run(part, batch.attention_mask.clone(), &batch.rows(), None, None, hooks).0, hooks)
+    }
+
+    /// The states of an embedded batch at `cut`, as the base makes them.
+    pub(super) fn up_to(&self, cut: Cut, batch: &Batch, embedded: Tensor<3>) -> Tensor<3> {
+        let part = Part { hidden: embedded, layers: 0..cut.layers() };
+        cut.kept(self.run(part, batch.attention_mask.clone(), &batch.rows(), None, None, &Identity).0.hidden)
+    }
+
+    fn whole(&self, embedded: Tensor<3>) -> Part {
+        Part { hidden: embedded, layers: 0..self.block.len() }
+    }
+
+    /// Runs some layers on their own. Keys and values are put where `keep` says. Also the bias of the attentions.
     fn run(
         &self,
-        embedded: Tensor<3>,
+        part: Part,
         mask: Tensor<2, Int>,
         rows: &BatchRows,
         mut memory: Option<Memory>,
         mut keep: Option<&mut Vec<Kept>>,
         hooks: &dyn Hooks,
     ) -> (Stacked, Option<Positions>) {
-        let [count, text, _] = embedded.dims();
-        let (mut hidden, mut mask, mut spans) = (embedded, mask, Spans::none());
-        if let Some(prompt) = hooks.prompt(&self.input, rows) {
+        let Part { mut hidden, layers } = part;
+        let [count, text, _] = hidden.dims();
+        let (mut mask, mut spans, first) = (mask, Spans::none(), layers.start == 0);
+        if let Some(prompt) = hooks.prompt(&self.input, rows).filter(|_| first) {
             hidden = Tensor::cat(vec![narrow(prompt.embeddings, hidden.dtype()), hidden], 1);
             mask = Tensor::cat(vec![prompt.spans.mask(count, &mask.device()), mask], 1);
             spans = prompt.spans;
@@ -125,8 +155,10 @@ impl T5Stack {
         let table = self.block.first().and_then(|block| block.attention.bias_table(hooks));
         let positions = table.map(|table| Positions { buckets: self.buckets, table, rows: count, prompt: spans });
         let mut bias = positions.clone().map(|positions| RelativeBias::new(positions, text));
-        hidden = self.dropout.forward(hidden);
-        for block in &self.block {
+        if first {
+            hidden = self.dropout.forward(hidden);
+        }
+        for block in &self.block[layers] {
             // Each layer is run where it is, with all that it reads.
             let device = block.attention.device();
             hidden = on_device(hidden, &device);
@@ -142,7 +174,6 @@ impl T5Stack {
             }
             hidden = block.feed_forward.forward(hidden, hooks);
         }
-        let hidden = self.dropout.forward(self.finish(hidden, hooks));
         (Stacked { hidden, mask, virtual_tokens }, positions)
     }
 
@@ -158,7 +189,8 @@ impl T5Stack {
         let [count, text, _] = embedded.dims();
         let mask = Tensor::ones([count, text], &embedded.device());
         let mut kept = Vec::new();
-        let (made, positions) = self.run(embedded, mask, rows, Some(memory), Some(&mut kept), hooks);
+        let (made, positions) = self.run(self.whole(embedded), mask, rows, Some(memory), Some(&mut kept), hooks);
+        let made = self.finished(made, hooks);
         let hidden = made.hidden.narrow(1, made.virtual_tokens, text);
         (hidden, Cache { kept, positions, text })
     }
@@ -179,6 +211,11 @@ impl T5Stack {
             hidden = block.feed_forward.forward(hidden, hooks);
         }
         self.finish(hidden, hooks)
+    }
+
+    /// What stands behind the last layer.
+    fn finished(&self, made: Stacked, hooks: &dyn Hooks) -> Stacked {
+        Stacked { hidden: self.dropout.forward(self.finish(made.hidden, hooks)), ..made }
     }
 
     fn finish(&self, hidden: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {

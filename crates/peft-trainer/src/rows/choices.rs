@@ -64,6 +64,14 @@ impl Source for ChoiceRows {
         self.encoded[row].len() + self.choices[row].iter().map(Vec::len).sum::<usize>()
     }
 
+    fn text(&self, row: usize) -> Option<&Encoded> {
+        Some(&self.encoded[row])
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
     fn scores(&self) -> Vec<Score> {
         [ScoreKind::Accuracy, ScoreKind::F1, ScoreKind::Matthews].into_iter().map(Score::new).collect()
     }

@@ -46,6 +46,15 @@ impl Source for Chunks {
         }
     }
 
+    /// Noise is drawn anew.
+    fn text(&self, _row: usize) -> Option<&Encoded> {
+        None
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
     fn scores(&self) -> Vec<Score> {
         Score::of(Judge::Likelihood)
     }

@@ -37,6 +37,14 @@ impl Source for TaggedRows {
         self.encoded(row).len()
     }
 
+    fn text(&self, row: usize) -> Option<&Encoded> {
+        Some(self.encoded(row))
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
     fn scores(&self) -> Vec<Score> {
         Score::of(Judge::Words(self.tagged.clone()))
     }

@@ -21,7 +21,7 @@ pub(crate) fn encoder() -> Arc<Encoder> {
 }
 
 /// One of BERT's kind.
-fn bert() -> Arc<Encoder> {
+pub(crate) fn bert() -> Arc<Encoder> {
     let options = WordPieceOptions { vocab_size: 90, ..WordPieceOptions::default() };
     saved(&TrainedTokenizer::wordpiece(&Corpus::from_texts(vec![TEXT; 50]), &options).unwrap())
 }

@@ -38,6 +38,14 @@ impl Source for Texts {
         self.encoded[row].len()
     }
 
+    fn text(&self, row: usize) -> Option<&Encoded> {
+        Some(&self.encoded[row])
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
     fn scores(&self) -> Vec<Score> {
         scores_for(self.target, self.outputs).into_iter().map(Score::new).collect()
     }

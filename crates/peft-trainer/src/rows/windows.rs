@@ -13,13 +13,16 @@ use crate::metrics::{Asked, Judge, Score, Targets};
 #[derive(Debug)]
 pub(super) struct Windows {
     asked: Arc<Asked>,
+    /// Tokens of the longest window.
+    longest: usize,
     pad_id: u32,
 }
 
 impl Windows {
     pub(super) fn new(questions: Questions, options: AnswerOptions, stride: usize, encoder: &Encoder) -> Result<Self> {
         let asked = Asked::new(questions.rows, options, stride, encoder)?;
-        Ok(Self { asked: Arc::new(asked), pad_id: pad_id(encoder) })
+        let longest = asked.windows().iter().map(|window| window.encoded.len()).max().unwrap_or(0);
+        Ok(Self { asked: Arc::new(asked), longest, pad_id: pad_id(encoder) })
     }
 
     fn encoded(&self, row: usize) -> &Encoded {
@@ -38,6 +41,19 @@ impl Source for Windows {
 
     fn length(&self, row: usize) -> usize {
         self.encoded(row).len()
+    }
+
+    fn text(&self, row: usize) -> Option<&Encoded> {
+        Some(self.encoded(row))
+    }
+
+    /// Padding is among the places where an answer is looked for, as far as the longest window of a batch.
+    fn positions(&self, _row: usize) -> usize {
+        self.longest
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
     }
 
     fn scores(&self) -> Vec<Score> {

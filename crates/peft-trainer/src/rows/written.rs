@@ -62,6 +62,14 @@ impl Source for WrittenRows {
         self.encoded[row].len() + self.targets[row].len()
     }
 
+    fn text(&self, row: usize) -> Option<&Encoded> {
+        Some(&self.encoded[row])
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
     fn scores(&self) -> Vec<Score> {
         Score::of(Judge::Written(self.judge.clone()))
     }
