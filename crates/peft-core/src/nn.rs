@@ -8,6 +8,8 @@
 use burn::module::{Module, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
+use peft_kernels::norm::layer_norm;
+use peft_kernels::sum::add;
 
 use crate::devices::on_device;
 use crate::hooks::Hooks;
@@ -84,6 +86,15 @@ impl LayerNorm {
     /// The same in f32.
     pub(crate) fn wide(&self, x: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
         hooks.norm(self.op(), widen(x))
+    }
+
+    /// The same of a sum of f32: one pass over it where no hook wants to see the sum.
+    pub(crate) fn of_sum(&self, x: Tensor<3>, residual: Tensor<3>, hooks: &dyn Hooks) -> Tensor<3> {
+        if hooks.acts_at(&self.site) {
+            return self.wide(add(x, residual), hooks);
+        }
+        let bias = self.bias.as_ref().map(|bias| widen(bias.val()));
+        layer_norm(x, Some(residual), widen(self.weight.val()), bias, self.epsilon)
     }
 }
 

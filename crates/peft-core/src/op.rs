@@ -361,8 +361,11 @@ impl AddNormOp<'_> {
         if let Some(hooks) = self.inner {
             return hooks.add_norm(Self { inner: None, ..self }, h);
         }
-        let sum = add(h, self.residual.clone());
-        self.norm.map_or(sum.clone(), |norm| norm.wide(sum, self.hooks))
+        let residual = self.residual.clone();
+        match self.norm {
+            Some(norm) => norm.of_sum(h, residual, self.hooks),
+            None => add(h, residual),
+        }
     }
 }
 

@@ -14,7 +14,11 @@ pub fn layer_norm(
     epsilon: f64,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if covers(&x) && covers(&weight) && residual.as_ref().is_none_or(covers) && bias.as_ref().is_none_or(covers) {
+    if covers(&x)
+        && covers(&weight)
+        && residual.as_ref().is_none_or(|more| covers(more) && more.dims() == x.dims())
+        && bias.as_ref().is_none_or(covers)
+    {
         return crate::flex::norm::norm(x, residual, weight, bias, epsilon, true);
     }
     let _ = covers::<3>;

@@ -4,6 +4,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::buffer::{Dense, tensor};
+use super::pool::Values;
 
 /// Values that a core copies at a time.
 const PART: usize = 65_536;
@@ -37,7 +38,7 @@ fn taken(from: FlexTensor) -> Result<FlexTensor, Dense> {
 }
 
 fn copied(from: &Dense, part: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
-    let mut copy = vec![0.0; from.values().len()];
+    let mut copy = Values::new(from.values().len());
     copy.par_chunks_mut(part).zip(from.values().par_chunks(part)).enumerate().for_each(|(i, (to, from))| {
         to.copy_from_slice(from);
         f(i, to);

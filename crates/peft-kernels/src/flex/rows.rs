@@ -21,6 +21,7 @@ use super::buffer::{Dense, matrix, tensor};
 use super::gemm::{Matrix, MatrixMut, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
 use super::graph::{or_nothing, present, register};
 use super::linear::{Operand, scale_rows};
+use super::pool::Values;
 use crate::linear::LowRank;
 
 /// The map as an extension of Burn's backends.
@@ -125,6 +126,11 @@ impl Paths {
     }
 }
 
+/// Memory for a result: whatever is in it where a product is written first, else zeros, to which the paths are added.
+fn room(len: usize, written: bool) -> Values {
+    if written { Values::new(len) } else { vec![0.0; len].into() }
+}
+
 /// The result, and `s·A(x)` of each row's path, `[rows, rank]`.
 fn forward(
     x: &Dense,
@@ -140,7 +146,8 @@ fn forward(
     let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Row(bias.values()));
     let weight = present(weight.clone());
     let packed = weight.as_ref().map(|weight| Operand::new(matrix(weight), m, share));
-    let (mut out, mut low) = (vec![0.0; m * n], vec![0.0; m * paths.rank]);
+    let mut out = room(m * n, packed.is_some());
+    let mut low = vec![0.0; m * paths.rank];
     let outs = [MatrixMut::new(&mut out, [m, n], n), MatrixMut::new(&mut low, [m, paths.rank], paths.rank)];
     by_rows(outs, share, |from, [mut c, mut low]| {
         if let Some(packed) = &packed {

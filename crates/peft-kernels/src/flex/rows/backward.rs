@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::{Paths, Piece, Place};
+use super::{Paths, Piece, Place, room};
 use crate::flex::buffer::{Dense, matrix, tensor};
 use crate::flex::gemm::{Matrix, MatrixMut, Packed, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
 use crate::flex::graph::present;
@@ -48,7 +48,8 @@ pub(super) fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Found {
     let weight = present(kept.weight.clone()).filter(|_| wanted.x);
     let packed = weight.as_ref().map(|weight| Operand::new(matrix(weight).t(), m, share));
     let (x_cols, u_cols) = (if wanted.x { n } else { 0 }, if wanted.x || wanted.a { rank } else { 0 });
-    let (mut x, mut u) = (vec![0.0; m * x_cols], vec![0.0; m * u_cols]);
+    let mut x = room(m * x_cols, packed.is_some());
+    let mut u = vec![0.0; m * u_cols];
     let outs = [MatrixMut::new(&mut x, [m, x_cols], x_cols), MatrixMut::new(&mut u, [m, u_cols], u_cols)];
     by_rows(outs, share, |from, [mut x, mut u]| {
         if let Some(packed) = &packed {
