@@ -146,6 +146,20 @@ mod tests {
         assert_eq!(bits(&STEP.step(weight.clone(), grad.clone(), None).0), bits(&STEP.composed(weight, grad, None).0));
     }
 
+    /// Where the values of a tensor begin.
+    fn place(tensor: &Tensor<2>) -> *const u8 {
+        tensor.clone().try_into_primitive::<burn::backend::Flex>().expect("it is on flex").bytes().as_ptr()
+    }
+
+    #[test]
+    fn what_nobody_else_has_is_written_over() {
+        let (_, moments) = STEP.step(plain([60, 70], 1), plain([60, 70], 2), None);
+        let grad = plain([60, 70], 3);
+        let before = [&grad, &moments[0], &moments[1]].map(place);
+        let (weight, moments) = AdamW { time: 2, ..STEP }.step(plain([60, 70], 1), grad, Some(moments));
+        assert_eq!([&weight, &moments[0], &moments[1]].map(place), before);
+    }
+
     #[test]
     fn squares_are_added_the_same_way_on_any_number_of_cores() {
         let tensors = [plain([3], 1), plain([100_001], 2), plain([1], 3), plain([20_000], 4)];

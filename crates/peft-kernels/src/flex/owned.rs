@@ -31,7 +31,8 @@ pub(crate) fn in_parts(from: FlexTensor, part: usize, f: impl Fn(usize, &mut [f3
 }
 
 fn taken(from: FlexTensor) -> Result<FlexTensor, Dense> {
-    let from = from.to_contiguous();
+    // `to_contiguous` would share the values with what it is called on.
+    let from = if from.is_contiguous() { from } else { from.to_contiguous() };
     let layout = from.layout();
     let whole = layout.start_offset() == 0 && from.storage::<f32>().len() == layout.num_elements();
     if whole && from.is_unique() { Ok(from) } else { Err(Dense::new(from)) }
