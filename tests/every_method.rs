@@ -167,13 +167,17 @@ proptest! {
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| world.get(chosen[i]));
         let pairs = [(a, b), (b, c), (c, d), (d, a)];
         let of_rows = || Routed::new(rows.iter().map(|&i| Some((i, &pairs[i] as &dyn Hooks))).collect());
-        let (mixed, under, over) = (world.run(&of_rows()), world.run(&(of_rows(), a)), world.run(&(a, of_rows())));
+        let (mixed, over) = (world.run(&of_rows()), world.run(&(a, of_rows())));
+        let under = (chosen[0] != "dora").then(|| world.run(&(of_rows(), a)));
         for (row, pair) in rows.into_iter().map(|i| &pairs[i]).enumerate() {
             let same = |got: &Tensor<2>, hooks: &dyn Hooks| {
                 close(got.clone().narrow(0, row, 1), world.run(hooks).narrow(0, row, 1));
             };
             same(&mixed, pair);
-            same(&under, &(pair, a));
+            // DoRA's magnitudes are those of one weight: around what differs from row to row there is none.
+            if let Some(under) = &under {
+                same(under, &(pair, a));
+            }
             same(&over, &(a, pair));
         }
     }

@@ -16,7 +16,10 @@ use crate::precision::widen;
 pub struct LinearForm {
     /// W, `[d_in, d_out]`, where it is not the base's.
     pub(crate) weight: Option<Tensor<2>>,
-    pub(crate) bias: Bias,
+    /// Whether b is the base's.
+    pub(crate) base_bias: bool,
+    /// b, `[d_out]`, where it is not.
+    pub(crate) bias: Option<Tensor<1>>,
     /// i, `[d_in]`.
     pub(crate) input: Option<Tensor<1>>,
     /// o, `[d_out]`.
@@ -26,36 +29,25 @@ pub struct LinearForm {
     pub(crate) offset: Option<Tensor<1>>,
 }
 
-/// The bias of a map.
-#[derive(Clone, Debug)]
-pub(crate) enum Bias {
-    /// The base's.
-    Base,
-    /// Another, `[d_out]`.
-    Own(Tensor<1>),
-    /// None at all.
-    Nothing,
-}
-
 impl LinearForm {
     /// The map as the base has it.
     pub fn bare() -> Self {
-        Self { weight: None, bias: Bias::Base, input: None, output: None, path: None, offset: None }
+        Self { weight: None, base_bias: true, bias: None, input: None, output: None, path: None, offset: None }
     }
 
     /// With parameters in place of whatever is there: [`LinearOp::run_replaced`].
     pub fn replaced(self, op: &LinearOp<'_>, weight: Option<Tensor<2>>, bias: Option<Tensor<1>>) -> Self {
         let form = match weight {
             Some(weight) => {
-                let offset = plus(self.scaled_bias(op), self.offset);
-                Self { weight: Some(weight), bias: offset.map_or(Bias::Nothing, Bias::Own), ..Self::bare() }
+                let at_zero = plus(self.bias_or(op).map(|bias| times(self.output, bias)), self.offset);
+                Self { weight: Some(weight), base_bias: false, bias: at_zero, ..Self::bare() }
             }
             None => self,
         };
         match bias {
             None => form,
-            Some(bias) if form.output.is_none() => Self { bias: Bias::Own(bias), offset: None, ..form },
-            Some(bias) => Self { bias: Bias::Nothing, offset: Some(bias), ..form },
+            Some(bias) if form.output.is_none() => Self { base_bias: false, bias: Some(bias), offset: None, ..form },
+            Some(bias) => Self { base_bias: false, bias: None, offset: Some(bias), ..form },
         }
     }
 
@@ -96,14 +88,9 @@ impl LinearForm {
         Self { offset: plus(self.offset, Some(offset)), ..self }
     }
 
-    /// o ⊙ b.
-    fn scaled_bias(&self, op: &LinearOp<'_>) -> Option<Tensor<1>> {
-        let bias = match &self.bias {
-            Bias::Base => op.bias.clone().map(widen),
-            Bias::Own(bias) => Some(bias.clone()),
-            Bias::Nothing => None,
-        };
-        bias.map(|bias| times(self.output.clone(), bias))
+    /// b, that of `op` where it is the base's.
+    pub(crate) fn bias_or(&self, op: &LinearOp<'_>) -> Option<Tensor<1>> {
+        if self.base_bias { op.bias.clone().map(widen) } else { self.bias.clone() }
     }
 }
 

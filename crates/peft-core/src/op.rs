@@ -54,6 +54,9 @@ impl<'a> LinearOp<'a> {
 impl LinearOp<'_> {
     /// The weight as the hooks inside leave it, `[d_in, d_out]`: that of the base where there are none. Else it is found
     /// by running the unit vectors, which costs as much as `d_in` rows.
+    ///
+    /// # Panics
+    /// If hooks inside differ from row to row: there is not one weight then.
     pub fn weight_inside(&self) -> Tensor<2> {
         if self.inner.is_none() {
             return widen(self.weight.clone().dequantize());

@@ -104,6 +104,11 @@ impl<'a> Routed<'a> {
         parts
     }
 
+    /// Hooks around a routing may ask what is inside at one point, such as zero: it stands for all rows.
+    fn on_every_row(&self, x: Tensor<3>) -> Tensor<3> {
+        if x.dims()[0] == 1 && self.order.len() > 1 { x.repeat_dim(0, self.order.len()) } else { x }
+    }
+
     /// The spans of each group, `None` for rows without virtual positions.
     fn ragged(&self, rows: &BatchRows, width: impl Fn(&dyn Hooks, &BatchRows) -> usize) -> Spans {
         let mut lengths = vec![0; self.order.len()];
@@ -130,6 +135,7 @@ impl Group<'_> {
 
 impl Hooks for Routed<'_> {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        let x = self.on_every_row(x);
         parts::run(&self.at_linear(&op), &x.device(), |part, rows| match &part.run {
             AtLinear::Hooks(hooks) => hooks.linear(op.clone(), rows.of(&x)),
             AtLinear::Forms(forms) => forms.run(op.clone(), rows.of(&x)),
@@ -138,6 +144,7 @@ impl Hooks for Routed<'_> {
 
     fn norm(&self, op: NormOp<'_>, x: Tensor<3>) -> Tensor<3> {
         let parts = self.acting(|hooks| hooks.acts_at(op.site));
+        let x = if parts.len() > 1 { self.on_every_row(x) } else { x };
         parts::run(&parts, &x.device(), |part, rows| part.run.norm(op.clone(), rows.of(&x)))
     }
 

@@ -5,9 +5,8 @@ use peft_kernels::linear::LowRank;
 use peft_kernels::rows::{linear_low_rank_rows, low_rank_rows};
 
 use super::parts::indices;
-use crate::form::{Bias, LinearForm};
+use crate::form::LinearForm;
 use crate::op::LinearOp;
-use crate::precision::widen;
 
 /// The forms of some rows of a batch, none of which has a weight of its own.
 pub(super) struct Forms {
@@ -30,14 +29,9 @@ impl Forms {
 
     /// The bare `op` on all rows, and what is each row's own. `x`: `[rows, seq, d_in]`.
     pub(super) fn run(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
-        let biases = self.forms.iter().any(|form| !matches!(form.bias, Bias::Base)).then(|| {
-            self.vectors(0.0, |form| match &form.bias {
-                Bias::Base => op.bias.clone().map(widen),
-                Bias::Own(bias) => Some(bias.clone()),
-                Bias::Nothing => None,
-            })
-        });
-        let op = LinearOp { bias: op.bias.filter(|_| biases.is_none()), inner: None, ..op };
+        let own_biases = self.forms.iter().any(|form| !form.base_bias);
+        let biases = if own_biases { self.vectors(0.0, |form| form.bias_or(&op)) } else { None };
+        let op = LinearOp { bias: op.bias.filter(|_| !own_biases), inner: None, ..op };
         let inputs = self.vectors(1.0, |form| form.input.clone());
         let outputs = self.vectors(1.0, |form| form.output.clone());
         let plain = inputs.is_none() && outputs.is_none() && x.dtype() == op.weight.dtype();
@@ -47,7 +41,7 @@ impl Forms {
             Some((paths, of_row)) if plain => (linear_low_rank_rows(x, op.weight, op.bias, &paths, &of_row), None),
             Some((paths, of_row)) => (op.run(times(x.clone(), inputs)), Some(low_rank_rows(x, &paths, &of_row))),
         };
-        let y = times(plus(y, biases.flatten()), outputs);
+        let y = times(plus(y, biases), outputs);
         plus(plus(y, beside), self.vectors(0.0, |form| form.offset.clone()))
     }
 

@@ -214,6 +214,28 @@ fn what_is_composed_with_a_routing_acts_on_its_rows() {
     close(end(&(Doubled, routed())), want);
 }
 
+/// What is replaced around a routing takes the place of what each row has there.
+#[test]
+fn parameters_are_replaced_around_a_routing() {
+    let site = Site::new("map", "map");
+    let op = LinearOp::new(&site, drawn([D_IN, D_OUT]), Some(drawn([D_OUT])));
+    let norm = LayerNorm::new(Site::new("norm", "norm"), D_IN, 1e-6, &device());
+    let hooks: Vec<Hook> = kinds().into_iter().map(Hook::new).collect();
+    let around = [Does::Replace(None, Some(drawn([D_OUT]))), Does::Replace(Some(drawn([D_IN, D_OUT])), None)];
+    for around in around.map(Hook::silent) {
+        let x = drawn([hooks.len(), SEQ, D_IN]);
+        let routed = (route(hooks.iter().map(|hook| hook as &dyn Hooks)), &around);
+        let alone = |(i, hook): (usize, &Hook)| (hook, &around).linear(op.clone(), x.clone().narrow(0, i, 1));
+        let want = Tensor::cat(hooks.iter().enumerate().map(alone).collect(), 0);
+        close(routed.linear(op.clone(), x.clone()), want);
+    }
+    let silent = [Hook::silent(Does::Nothing), Hook::silent(Does::Nothing)];
+    let inside = route(silent.iter().map(|hook| hook as &dyn Hooks));
+    let (bias, x) = (Some(drawn([D_IN])), drawn([2, SEQ, D_IN]));
+    let got = NormOp { inner: Some(&inside), ..norm.op() }.run_replaced(None, bias.clone(), x.clone());
+    close(got, norm.op().run_replaced(None, bias, x));
+}
+
 #[test]
 fn a_routing_inside_another_is_one() {
     let site = Site::new("map", "map");
