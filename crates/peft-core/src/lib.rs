@@ -42,6 +42,13 @@ pub use method::{Fold, Method, Step, Stored, param_ids};
 pub use op::{AddNormOp, EmbeddingOp, LinearOp, NormOp, Sublayer};
 pub use overrides::Overrides;
 pub use peft_kernels::linear::LowRank;
+
+/// Operations on hidden states that methods are made of: fused where the backend has a kernel.
+pub mod kernels {
+    pub use peft_kernels::linear::linear;
+    pub use peft_kernels::scale::scale;
+    pub use peft_kernels::sum::add;
+}
 pub use placement::Placement;
 pub use routed::Routed;
 pub use rows::BatchRows;

@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use peft_core::file::key;
+use peft_core::kernels::scale;
 use peft_core::targets::Selection;
 use peft_core::{Backbone, Error, Fold, Hooks, LinearForm, LinearOp, Method, Result, Site, SiteKind, Stored};
 
@@ -102,8 +103,8 @@ impl Hooks for Ia3 {
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
         match self.at(op.site) {
             None => op.run(x),
-            Some((l, Side::Input)) => op.run(x * l.unsqueeze()),
-            Some((l, Side::Output)) => op.run(x) * l.transpose().unsqueeze(),
+            Some((l, Side::Input)) => op.run(scale(x, l.squeeze_dim(0))),
+            Some((l, Side::Output)) => scale(op.run(x), l.squeeze_dim(1)),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod loss;
 pub mod norm;
 pub mod optim;
 pub mod rows;
+pub mod scale;
 pub mod sum;
 mod switch;
 

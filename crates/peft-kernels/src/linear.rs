@@ -1,4 +1,4 @@
-//! Linear maps whose weight is frozen, and the low-rank path beside them.
+//! Linear maps, most of them frozen, and the low-rank path beside them.
 
 use burn::prelude::*;
 
@@ -19,7 +19,7 @@ pub struct LowRank {
 
 /// `xW + b`: `x` `[batch, seq, d_in]`, `weight` `[d_in, d_out]`, `bias` `[d_out]` to `[batch, seq, d_out]`.
 ///
-/// The kernel makes no gradient of the weight: where it is tracked, Burn's own map runs.
+/// What was read is kept for the backward pass where the weight is tracked alone.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if covers(&x) && covers(&weight) {
@@ -30,7 +30,8 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 }
 
 /// `xW + b + s·B(A(x))`, shapes as in [`linear`]: the path is summed into the product while that is in the cache, and one
-/// pass over the gradient of the result gives those of all that is tracked.
+/// pass over the gradient of the result gives those of all that is tracked. The kernel makes no gradient of the weight: where
+/// that is tracked, Burn's own operations run.
 pub fn linear_low_rank(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, path: LowRank) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if covers(&x) && covers(&weight) && covers(&path.a) && covers(&path.b) {

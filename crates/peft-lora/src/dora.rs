@@ -2,6 +2,7 @@
 //! its own: `W' = m ⊙ (W + s·BA) / ‖W + s·BA‖`, the norm being that of what feeds one output.
 
 use burn::prelude::*;
+use peft_core::kernels::{add, linear as map, scale};
 use peft_core::{Dropout, LinearOp};
 
 use crate::factors::LoraFactors;
@@ -35,14 +36,13 @@ pub(crate) fn linear(
     let added = bias.clone().or_else(|| op.bias_inside());
     let returned = added.map(|added| added.clone() - added * gain.clone());
     let path = |x| {
-        let low = burn::tensor::module::linear(x, factors.a.val(), None) * factors.scale;
-        burn::tensor::module::linear(low, factors.b.val() * gain.clone().unsqueeze(), returned)
+        let low = map(x, factors.a.val(), None) * factors.scale;
+        map(low, factors.b.val() * gain.clone().unsqueeze(), returned)
     };
-    let wide = gain.clone().unsqueeze::<3>();
     let plain = factors.base(op.clone(), bias.clone(), x.clone());
     if !dropout.is_active(&x.device()) {
-        return plain * wide + path(x);
+        return add(scale(plain, gain.clone()), path(x));
     }
     let dropped = dropout.forward(x);
-    plain + factors.base(op, bias, dropped.clone()) * (wide - 1.0) + path(dropped)
+    plain + factors.base(op, bias, dropped.clone()) * (gain.clone().unsqueeze::<3>() - 1.0) + path(dropped)
 }

@@ -2,7 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use burn::tensor::module::{embedding, linear};
+use burn::tensor::module::embedding;
+use peft_core::kernels::linear;
 use peft_core::{Dropout, EmbeddingOp, LinearForm, LinearOp, LowRank};
 
 use crate::dora;

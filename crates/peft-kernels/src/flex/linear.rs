@@ -237,6 +237,21 @@ fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
     out
 }
 
+/// The gradient of a weight, `[d_in, d_out]`: `xᵀ·grad`.
+fn weight_gradient(x: &Dense, grad: &Dense) -> FlexTensor {
+    let (x, g) = (x.rows(), grad.rows());
+    let [k, n] = [x.n, g.n];
+    let share = worth_sharing(k, n, x.m);
+    let packed = Packed::new(g, share);
+    let mut out = Values::new(k * n);
+    by_rows([MatrixMut::new(&mut out, [k, n], n)], share, |from, [mut c]| {
+        let (columns, apart) = x.columns(from, c.m);
+        let a = Matrix::strided(&columns, [c.m, x.m], [apart, 1]);
+        sum_of_products(&mut c, Start::Zero, &[Term { a, b: Right::Packed(&packed) }]);
+    });
+    tensor(out, [k, n].into())
+}
+
 /// The sum of all rows, `[n]`.
 pub(super) fn sum_of_rows(rows: Matrix<'_>) -> FlexTensor {
     let ones = vec![1.0; rows.m];
@@ -253,25 +268,25 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
     fn peft_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Linear;
-        impl Backward<Flex, 2> for Linear {
-            type State = Kept;
+        impl Backward<Flex, 3> for Linear {
+            /// Also what the map read, where its weight is trained.
+            type State = (Kept, Option<Dense>);
 
-            fn backward(self, ops: Ops<Kept, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let grad = grads.consume::<Flex>(&ops.node);
-                let [x, bias] = ops.parents.map(|node| node.map(|node| node.id));
+                let [x, weight, bias] = ops.parents.map(|node| node.map(|node| node.id));
+                let (kept, read) = ops.state;
+                let of_weight = read.map(|read| weight_gradient(&read, &Dense::new(grad.clone())));
                 let wanted = Wanted { x: x.is_some(), bias: bias.is_some(), input: false, a: false, b: false };
-                let found = backward(&ops.state, grad, wanted);
-                register(grads, [(x, found.x), (bias, found.bias)]);
+                let found = backward(&kept, grad, wanted);
+                register(grads, [(x, found.x), (weight, of_weight), (bias, found.bias)]);
             }
         }
-        if weight.is_tracked() {
-            return <Self as ModuleOps<Self>>::linear(x, weight, tracked(bias));
-        }
-        let weight = weight.into_primitive();
-        let nodes = [x.node(), bias.node()];
-        let (y, _) = forward(&Dense::new(x.into_primitive()), &weight, bias.into_primitive(), None);
+        let (nodes, trained) = ([x.node(), weight.node(), bias.node()], weight.is_tracked());
+        let (x, weight) = (Dense::new(x.into_primitive()), weight.into_primitive());
+        let (y, _) = forward(&x, &weight, bias.into_primitive(), None);
         match Linear.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(Kept { weight, path: None }, y),
+            OpsKind::Tracked(prep) => prep.finish((Kept { weight, path: None }, trained.then_some(x)), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

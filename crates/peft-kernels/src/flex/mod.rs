@@ -14,5 +14,6 @@ pub(crate) mod optim;
 pub(crate) mod owned;
 pub(crate) mod pool;
 pub(crate) mod rows;
+pub(crate) mod scale;
 pub(crate) mod simd;
 pub(crate) mod sum;

@@ -96,6 +96,28 @@ fn what_is_tracked_alone_has_a_gradient() {
 }
 
 #[test]
+fn a_weight_that_is_trained_has_its_gradient() {
+    for [batch, seq, d_in, d_out] in [[1, 1, 3, 5], [3, 67, 50, 40], [2, 300, 384, 100], [1, 7, 2, 130]] {
+        let (x, weight, bias) = (leaf([batch, seq, d_in], 1), leaf([d_in, d_out], 2), leaf([d_out], 3));
+        for turned in [false, true] {
+            let of = |weight: Tensor<2>| if turned { (weight.clone() * 2.0).transpose().transpose() } else { weight };
+            let got = linear(x.clone(), of(weight.clone()), Some(bias.clone()));
+            let want = burn::tensor::module::linear(x.clone(), of(weight.clone()), Some(bias.clone()));
+            close(&got, &want, BOUND, "result");
+            let (g, w) = (backward(&got), backward(&want));
+            same_gradient((&x, &g), (&x, &w), BOUND, "x");
+            same_gradient((&weight, &g), (&weight, &w), 2e-6, "weight");
+            same_gradient((&bias, &g), (&bias, &w), BOUND, "bias");
+        }
+    }
+    // A table's transpose, as a tied head has it.
+    let (x, table) = (constant([2, 30, 16], 1), leaf([70, 16], 2));
+    let (got, want) =
+        (linear(x.clone(), table.clone().transpose(), None), x.matmul(table.clone().transpose().unsqueeze()));
+    same_gradient((&table, &backward(&got)), (&table, &backward(&want)), 2e-6, "table");
+}
+
+#[test]
 fn tensors_may_lie_in_any_order() {
     let (x, weight) = (leaf([5, 4, 6], 1), constant([9, 6], 2));
     let (got_x, want_x) = (x.clone().swap_dims(0, 1), x.clone().swap_dims(0, 1));

@@ -3,6 +3,11 @@
 
 use std::marker::PhantomData;
 
+use crate::flex::pool::Values;
+
+/// Values of a line of the cache.
+const LINE: usize = 16;
+
 /// A matrix whose element (i, j) lies at `i · row + j · col`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -67,6 +72,21 @@ impl<'a> Matrix<'a> {
         assert!(self.col == 1 && i < self.m && from + len <= self.n);
         // SAFETY: it is a part of what the matrix was made of.
         unsafe { std::slice::from_raw_parts(self.data.add(i * self.row + from), len) }
+    }
+
+    /// A copy of `len` of its columns, each in one piece, and how far apart they begin: never by a power of two, whose
+    /// multiples share their lines of the first-level cache. Its rows lie in one piece.
+    pub(crate) fn columns(self, from: usize, len: usize) -> (Values, usize) {
+        let apart = self.m.next_multiple_of(LINE) + LINE;
+        let mut copy = Values::new(len * apart);
+        for first in (0..self.m).step_by(LINE) {
+            for i in first..self.m.min(first + LINE) {
+                for (j, value) in self.row_values(i, from, len).iter().enumerate() {
+                    copy[j * apart + i] = *value;
+                }
+            }
+        }
+        (copy, apart)
     }
 
     /// `len` values of column `j` from row `from` on.
