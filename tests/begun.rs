@@ -115,7 +115,7 @@ fn a_text_has_the_same_states_in_any_batch() {
 #[rstest]
 #[case::decoder("decoder.*SelfAttention.(q|v)", 2)]
 #[case::cross("decoder.*EncDecAttention.(q|v)", 2)]
-#[case::top_of_the_encoder("encoder.block.1.*(q|wi)", 1)]
+#[case::top_of_the_encoder(".*encoder.block.1.*(q|wi)", 1)]
 fn a_t5_goes_on_in_its_encoder(#[case] targets: &str, #[case] layers: usize) {
     let device = Device::flex();
     let (model, batch) = (t5(json!({}), &device), three(&device));
@@ -125,7 +125,8 @@ fn a_t5_goes_on_in_its_encoder(#[case] targets: &str, #[case] layers: usize) {
     let cut = model.cut(&adapter.sites()).unwrap();
     let run = |batch: &Batch| model.scores(batch, &adapter);
     close(run(&begun(&model, &batch_of_choices, cut)), run(&batch_of_choices));
-    let config = GenerationConfig { max_new_tokens: Some(5), ..GenerationConfig::default() };
+    let config =
+        GenerationConfig { max_new_tokens: Some(5), decoder_start_token_id: Some(0), ..GenerationConfig::default() };
     let write = |batch: &Batch| {
         let made = model.generate(batch, &config, &adapter).unwrap();
         made.into_iter().flat_map(|made| made.sequences).map(|sequence| sequence.ids).collect::<Vec<_>>()
@@ -137,12 +138,12 @@ fn a_t5_goes_on_in_its_encoder(#[case] targets: &str, #[case] layers: usize) {
 fn so_do_its_classifiers() {
     let device = Device::flex();
     let (config, batch) = (config(json!({})), three(&device));
-    let on_top = lora("encoder.block.1.*(q|wi)");
+    let on_top = lora(".*encoder.block.1.*(q|wi)");
     goes_on_from(&shaken(T5ForTokenClassification::new(&config, 3, &device).unwrap()), &batch, &on_top, 1);
     goes_on_from(&shaken(T5EncoderForSequenceClassification::new(&config, 3, &device).unwrap()), &batch, &on_top, 1);
     let model = shaken(T5ForSequenceClassification::new(&config, 3, &device).unwrap());
     goes_on_from(&model, &batch, &on_top, 1);
-    goes_on_from(&model, &batch, &lora("decoder.*SelfAttention.(q|v)"), 2);
+    goes_on_from(&model, &batch, &lora(".*decoder.*SelfAttention.(q|v)"), 2);
 }
 
 #[test]

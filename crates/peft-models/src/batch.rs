@@ -20,7 +20,8 @@ pub struct Batch {
     pub target: Option<TargetTexts>,
     /// The task of each text, where several are trained at once.
     pub task_ids: Option<Arc<[usize]>>,
-    /// What the model has made of the texts already, for it to go on from.
+    /// What the model has made of the texts already, for it to go on from: under hooks that act above the cut alone and treat
+    /// every position by itself.
     pub begun: Option<Begun>,
 }
 
@@ -74,7 +75,7 @@ impl Batch {
         Self { task_ids: Some(tasks.into()), ..self }
     }
 
-    /// The same texts, which a model has begun to read: it goes on from there, under hooks that act above the cut alone.
+    /// The same texts, which a model has begun to read: it goes on from there.
     ///
     /// # Panics
     /// If there are not states of as many texts and positions.

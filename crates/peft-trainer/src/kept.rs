@@ -43,8 +43,9 @@ pub fn frozen_part<M: Scorer, P: Method>(trainee: &Trainee<M, P>, rows: &Rows) -
     }
     match trainee.backbone.sites().iter().find(|entry| touched.contains(&entry.site)) {
         Some(lowest) => refuse(format!(
-            "the adapter acts at `{}` already, and no layer is below that; leave the lower layers alone (lora, adalora: \
-             layers_to_transform; adapter: leave_out; or the method last-layers or head), or leave it out",
+            "the adapter acts at `{}` already, and no layer is below that; leave the lower layers alone (lora: \
+             layers_to_transform; adapter: leave_out; target_modules that name upper layers; or the method last-layers or \
+             head), or leave it out",
             lowest.site
         )),
         None => refuse("this model is not read in two goes; leave it out".into()),

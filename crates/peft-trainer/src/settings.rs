@@ -48,7 +48,7 @@ pub struct Settings {
     /// Which weights the run ends with.
     pub keep: Keep,
     /// Run what the adapter cannot change once a text, without dropout, and keep it: this many bytes in memory, and what
-    /// has no room there in a file.
+    /// has no room there in a file. The adapter must treat every position by itself: a gated bottleneck does not.
     pub cache_frozen: Option<u64>,
 }
 

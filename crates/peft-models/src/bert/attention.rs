@@ -48,21 +48,33 @@ impl BertAttention {
         &self.self_attention.site
     }
 
-    /// `[batch, seq, hidden]`, same shape out.
-    pub(super) fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
-        let h = self.self_attention.forward(&x, mask, hooks);
-        self.output.forward(h, x, hooks)
+    /// `[batch, seq, hidden]`, same shape out, or `[batch, 1, hidden]` where the position at `only` alone reads the others.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<3>,
+        only: Option<usize>,
+        mask: &mut AttentionMask,
+        hooks: &dyn Hooks,
+    ) -> Tensor<3> {
+        let own = match only {
+            Some(at) => x.clone().narrow(1, at, 1),
+            None => x.clone(),
+        };
+        let h = self.self_attention.forward(&own, &x, mask, hooks);
+        self.output.forward(h, own, hooks)
     }
 }
 
 impl BertSelfAttention {
-    fn forward(&self, x: &Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
-        let [batch, seq, hidden] = x.dims();
+    /// What the positions of `own` take from those of `x`.
+    fn forward(&self, own: &Tensor<3>, x: &Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
+        let [batch, seq, hidden] = own.dims();
         let d_head = hidden / self.n_heads;
-        let heads = |layer: &Linear| {
+        let heads = |layer: &Linear, x: &Tensor<3>| {
+            let seq = x.dims()[1];
             layer.forward(x.clone(), hooks).reshape([batch, seq, self.n_heads, d_head]).swap_dims(1, 2)
         };
-        let (q, mut k, mut v) = (heads(&self.query), heads(&self.key), heads(&self.value));
+        let (q, mut k, mut v) = (heads(&self.query, own), heads(&self.key, x), heads(&self.value, x));
         let spans = hooks.prefix_spans(&self.site, mask.rows());
         if let Some(prefix) = hooks.prefix(&self.site, mask.rows()) {
             let prefix = prefix.on_device(&k.device());

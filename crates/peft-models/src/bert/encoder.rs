@@ -39,23 +39,32 @@ impl BertEncoder {
         Self { layer: (0..config.num_hidden_layers).map(|i| BertLayer::new(config, i, &layers.pp(i))).collect() }
     }
 
+    /// How many layers it has.
+    pub(super) fn depth(&self) -> usize {
+        self.layer.len()
+    }
+
     /// Where the first layer takes a prefix: its length shifts the positions of the whole model.
     pub(super) fn first_prefix_site(&self) -> Option<&Site> {
         self.layer.first().map(|layer| layer.attention.prefix_site())
     }
 
-    /// Runs the layers at `range`: `[batch, seq, hidden]`, same shape out. Each is run on the device where it is.
+    /// Runs the layers at `range`: `[batch, seq, hidden]`, same shape out, or `[batch, 1, hidden]` where the last is run for
+    /// the position at `only` alone. Each is run on the device where it is.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
         range: impl SliceIndex<[BertLayer], Output = [BertLayer]>,
+        only: Option<usize>,
         mask: &mut AttentionMask,
         hooks: &dyn Hooks,
     ) -> Tensor<3> {
-        self.layer[range].iter().fold(x, |x, layer| {
+        let layers = &self.layer[range];
+        layers.iter().enumerate().fold(x, |x, (i, layer)| {
+            let only = only.filter(|_| i + 1 == layers.len());
             let device = layer.intermediate.dense.weight.device();
             mask.go_to(&device);
-            layer.forward(on_device(x, &device), mask, hooks)
+            layer.forward(on_device(x, &device), only, mask, hooks)
         })
     }
 }
@@ -73,8 +82,8 @@ impl BertLayer {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
-        let x = self.attention.forward(x, mask, hooks);
+    fn forward(&self, x: Tensor<3>, only: Option<usize>, mask: &mut AttentionMask, hooks: &dyn Hooks) -> Tensor<3> {
+        let x = self.attention.forward(x, only, mask, hooks);
         let h = self.intermediate.activation.forward(self.intermediate.dense.forward(x.clone(), hooks));
         self.output.forward(h, x, hooks)
     }

@@ -36,7 +36,7 @@ impl BertForSequenceClassification {
 
     /// Scores `[batch, labels]` under `hooks`.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<2> {
-        let output = self.bert.forward(batch, hooks);
+        let output = self.bert.forward_pooled(batch, hooks);
         let pooled = self.dropout.forward(self.bert.pool(output, hooks));
         self.classifier.scores(pooled, hooks).squeeze_dim(1)
     }

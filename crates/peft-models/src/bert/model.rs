@@ -59,20 +59,38 @@ impl BertModel {
 
     /// Runs the encoder on a batch of `[batch, seq]` token ids under `hooks`, or on from where the batch was begun.
     pub fn forward(&self, batch: &Batch, hooks: &dyn Hooks) -> BertOutput {
+        self.run(batch, false, hooks)
+    }
+
+    /// The same for who reads the position that each row is [pooled](Self::pool) at alone.
+    ///
+    /// Nothing reads what the last layer makes of the others. In a batch that was begun, whose hooks treat every position by
+    /// itself, it is run for that position, and the others are there as keys and values. In any other it is run for all: a
+    /// gated adapter of AdapterHub's takes a mean over them.
+    pub fn forward_pooled(&self, batch: &Batch, hooks: &dyn Hooks) -> BertOutput {
+        self.run(batch, true, hooks)
+    }
+
+    fn run(&self, batch: &Batch, pooled: bool, hooks: &dyn Hooks) -> BertOutput {
         let (embedded, from) = match &batch.begun {
             None => (self.embed(batch, hooks), 0),
             Some(begun) => (Embedded::text(begun.hidden.clone(), batch), begun.cut.layers()),
         };
         let mut mask = AttentionMask::new(embedded.mask, batch.rows());
-        let hidden = self.encoder.forward(embedded.hidden, from.., &mut mask, hooks);
-        BertOutput { hidden, virtual_tokens: embedded.virtual_tokens, pooled: embedded.pooled }
+        let Embedded { hidden, virtual_tokens, pooled: at, .. } = embedded;
+        let only = same(&at).filter(|_| pooled && batch.begun.is_some() && from < self.encoder.depth());
+        let hidden = self.encoder.forward(hidden, from.., only, &mut mask, hooks);
+        match only {
+            Some(_) => BertOutput { hidden, virtual_tokens: 0, pooled: vec![0; at.len()] },
+            None => BertOutput { hidden, virtual_tokens, pooled: at },
+        }
     }
 
     /// The states of a batch at `cut`, `[batch, positions, hidden]`, as the base makes them.
     pub fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
         let embedded = self.embed(batch, &Identity);
         let mut mask = AttentionMask::new(embedded.mask, batch.rows());
-        cut.kept(self.encoder.forward(embedded.hidden, ..cut.layers(), &mut mask, &Identity))
+        cut.kept(self.encoder.forward(embedded.hidden, ..cut.layers(), None, &mut mask, &Identity))
     }
 
     fn embed(&self, batch: &Batch, hooks: &dyn Hooks) -> Embedded {
@@ -93,13 +111,17 @@ impl BertModel {
     }
 }
 
+/// The position that is every row's.
+fn same(pooled: &[usize]) -> Option<usize> {
+    let at = *pooled.first()?;
+    pooled.iter().all(|&position| position == at).then_some(at)
+}
+
 /// The state at the position each row is pooled at, `[batch, 1, hidden]`.
 fn first(output: BertOutput) -> Tensor<3> {
     let BertOutput { hidden, pooled, .. } = output;
     let [rows, _, width] = hidden.dims();
-    if let Some(&at) = pooled.first()
-        && pooled.iter().all(|&position| position == at)
-    {
+    if let Some(at) = same(&pooled) {
         return hidden.narrow(1, at, 1);
     }
     let at: Vec<i32> = pooled.into_iter().map(|position| position as i32).collect();

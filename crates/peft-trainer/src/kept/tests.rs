@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use peft_core::{Adapter, Backbone, Identity, Overrides, Site};
+use peft_data::corpus::TokenMasking;
 use peft_data::{Answer, AnswerOptions, BatchPlan, Label, Question, Questions, Target};
 use peft_models::bert::{AnyBert, BertConfig, BertHead};
 use rstest::rstest;
@@ -10,6 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::rows::Noise;
 use crate::rows::tests::{bert as encoder, examples};
 
 const TEXTS: [&str; 6] = [
@@ -129,6 +131,12 @@ fn the_order_in_which_texts_come_changes_no_bit() {
     let first = BatchPlan::new(&rows.lengths(), 2).unwrap().epoch(3, 0);
     let keep = || kept(&model, &[(&rows, first.clone())], 1 << 20, folder.path());
     let (whole, resumed) = (keep(), keep());
+    // A single text is run with all of its batch in the first epoch.
+    let [one, other] = first[0][..] else { panic!("two rows a batch") };
+    let alone = keep();
+    alone.begun(rows.batch(&[one], 0, &device).batch).unwrap();
+    let both = rows.lengths()[one] + rows.lengths()[other];
+    assert_eq!(sizes(&alone)[0], (both * WIDTH * 4) as u64);
     for batch in &first {
         whole.begun(rows.batch(batch, 0, &device).batch).unwrap();
     }
@@ -234,4 +242,13 @@ fn what_is_below_an_adapter_is_found(#[case] below: &str, #[case] layers: usize)
 fn where_nothing_is_below_it_that_is_said(#[case] below: &str, #[case] says: &str) {
     let error = frozen_part(&trainee(below, &Device::flex()), &rows(&TEXTS)).unwrap_err().to_string();
     assert!(error.starts_with("cache_frozen: ") && error.contains(says), "{error}");
+}
+
+#[test]
+fn texts_with_new_noise_each_time_are_not_kept() {
+    let encoder = encoder();
+    let noise = Noise::Masked(TokenMasking::new(&encoder, 0.4).unwrap());
+    let rows = Rows::corpus(vec![vec![5, 6, 7, 8, 9, 10, 11]], noise, &encoder).unwrap();
+    let error = frozen_part(&trainee("classifier", &Device::flex()), &rows).unwrap_err().to_string();
+    assert!(error.starts_with("cache_frozen: other words are hidden each time a text is read"), "{error}");
 }
