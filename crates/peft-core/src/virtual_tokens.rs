@@ -139,12 +139,15 @@ impl Prompt {
         Self { embeddings, spans: Spans::uniform(n, rows), pooled_at_text: vec![pooled_at_text; rows] }
     }
 
-    /// This prompt, and `next` behind it. A row is pooled where `next` says.
+    /// This prompt, and `next` behind it. A row is pooled where the last that has positions on it says.
     pub fn then(self, next: Self) -> Self {
+        let says =
+            |(row, (own, next_says)): (usize, (bool, bool))| if next.spans.len(row) > 0 { next_says } else { own };
+        let both = self.pooled_at_text.into_iter().zip(next.pooled_at_text);
         Self {
             embeddings: Tensor::cat(vec![self.embeddings, next.embeddings], 1),
+            pooled_at_text: both.enumerate().map(says).collect(),
             spans: self.spans.then(next.spans),
-            pooled_at_text: next.pooled_at_text,
         }
     }
 
@@ -166,6 +169,16 @@ mod tests {
         assert_eq!(spans.used(0).collect::<Vec<_>>(), [false, true, true]);
         assert!(spans.used(1).all(|used| !used));
         assert_eq!((spans.first(0), spans.first(1), spans.first(2)), (1, 3, 0));
+    }
+
+    #[test]
+    fn a_row_is_pooled_where_the_last_with_positions_on_it_says() {
+        let embeddings = Tensor::<3>::zeros([2, 1, 4], &Device::flex());
+        let prompt = |pooled_at_text, spans| Prompt { spans, ..Prompt::new(embeddings.clone(), pooled_at_text) };
+        let both = prompt(true, Spans::uniform(1, 2)).then(prompt(false, Spans::ragged(vec![1, 0])));
+        assert_eq!((both.pooled_at(0), both.pooled_at(1)), (0, 2));
+        let both = prompt(false, Spans::ragged(vec![1, 0])).then(prompt(true, Spans::uniform(1, 2)));
+        assert_eq!((both.pooled_at(0), both.pooled_at(1)), (2, 2));
     }
 
     #[test]
