@@ -107,6 +107,8 @@ fn bench(rest: &[String]) -> Result<Plan, Usage> {
             build: Line::new("cargo build --release --package peft-cli"),
             what: Accuracy::parse(rest).map_err(Usage::Bench)?,
         }),
+        ("kernels", [flag]) if is_help(flag) => Ok(Plan::Help),
+        ("kernels", rest) => Ok(Plan::Steps(vec![Step::Run { title: "kernels", line: kernels(rest) }])),
         ("--setup", []) => Ok(Plan::Setup(None)),
         ("--setup", [flag, python]) if flag == "--python" => Ok(Plan::Setup(Some(python.into()))),
         ("--write", []) => Ok(Plan::Pages),
@@ -123,9 +125,15 @@ fn bench(rest: &[String]) -> Result<Plan, Usage> {
     }
 }
 
+/// Chosen together with the program, the kernels share its build.
+fn kernels(rest: &[String]) -> Line {
+    let line = Line::new("cargo bench --package peft-cli --package peft-kernels --bench kernels");
+    if rest.is_empty() { line } else { line.args(&["--".to_string()]).args(rest) }
+}
+
 fn no_measurement(name: Option<&str>) -> String {
     let names: Vec<&str> = What::ALL.into_iter().map(What::name).collect();
-    let names = format!("accuracy, {}, --setup or --write", names.join(", "));
+    let names = format!("accuracy, kernels, {}, --setup or --write", names.join(", "));
     name.map_or_else(
         || format!("`cargo xtask bench` needs a name: {names}"),
         |name| format!("no `bench {name}`; there are {names}"),
@@ -328,7 +336,11 @@ mod tests {
         assert_eq!((options.what, options.runs), (What::Step, Some(3)));
         assert_eq!(planned("bench --setup --python py"), Ok(Plan::Setup(Some("py".into()))));
         assert_eq!(planned("bench --write"), Ok(Plan::Pages));
-        assert!(planned("bench walk").unwrap_err().to_string().contains("there are accuracy, step, forward"));
+        let kernels = "cargo bench --package peft-cli --package peft-kernels --bench kernels";
+        assert_eq!(steps("bench kernels"), [kernels]);
+        assert_eq!(steps("bench kernels products"), [format!("{kernels} -- products")]);
+        assert_eq!(planned("bench kernels --help"), Ok(Plan::Help));
+        assert!(planned("bench walk").unwrap_err().to_string().contains("there are accuracy, kernels, step, forward"));
         assert!(planned("example none").unwrap_err().to_string().contains("no example `none`"));
     }
 
