@@ -164,7 +164,7 @@ mod tests {
     fn squares_are_added_the_same_way_on_any_number_of_cores() {
         let tensors = [plain([3], 1), plain([100_001], 2), plain([1], 3), plain([20_000], 4)];
         let sum = sum_of_squares(&tensors).expect("there is a kernel");
-        let exact: f64 = tensors.iter().flat_map(|t| bits(t)).map(|bits| f64::from(f32::from_bits(bits)).powi(2)).sum();
+        let exact: f64 = tensors.iter().flat_map(bits).map(|bits| f64::from(f32::from_bits(bits)).powi(2)).sum();
         assert!((sum / exact - 1.0).abs() < 1e-6, "{sum} for {exact}");
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
