@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::{Distribution, Tolerance};
+use burn::tensor::Tolerance;
 use peft::core::file::read_safetensors;
 use peft::core::tensors::Tensors;
 use peft::prelude::*;
@@ -45,19 +45,10 @@ pub(crate) fn lora(model: &BertForSequenceClassification, rank: usize) -> Adapte
         .unwrap()
 }
 
-/// `module` with every parameter moved away from where it starts.
+/// `module` with every parameter moved away from where it starts, by the same numbers in every run: how far rounding goes
+/// depends on them.
 pub(crate) fn shaken<M: Module>(module: M) -> M {
-    struct Shake;
-    impl ModuleMapper for Shake {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|old| {
-                let noise = Tensor::random(old.shape(), Distribution::Normal(0.0, 0.3), &old.device());
-                let grad = old.is_require_grad();
-                (old + noise).detach().set_require_grad(grad)
-            })
-        }
-    }
-    module.map(&mut Shake)
+    peft_testing::shake(module, 0.2)
 }
 
 pub(crate) fn close<const D: usize>(got: Tensor<D>, want: Tensor<D>) {
