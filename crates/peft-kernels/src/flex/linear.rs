@@ -12,7 +12,9 @@ use burn_flex::FlexTensor;
 use std::sync::Arc;
 
 use super::buffer::{Dense, matrix, tensor};
-use super::gemm::{Matrix, MatrixMut, Packed, Right, Start, Term, by_rows, reduce, sum_of_products, worth_sharing};
+use super::gemm::{
+    Matrix, MatrixMut, Operand, Packed, Product, Right, Start, Term, by_rows, reduce, sum_of_products, worth_sharing,
+};
 use super::graph::{or_nothing, present, register, tracked};
 use super::pool::Values;
 use crate::linear::LowRank;
@@ -88,31 +90,6 @@ struct Path {
     scale: f32,
 }
 
-/// A matrix, packed where so many rows of another meet it that it pays, or where its rows do not lie in one piece.
-pub(super) enum Operand<'a> {
-    Packed(Packed),
-    Plain(Matrix<'a>),
-}
-
-impl<'a> Operand<'a> {
-    /// Rows of the other matrix below which packing costs more than it gains.
-    const FEW: usize = 24;
-
-    pub(super) fn new(b: Matrix<'a>, rows: usize, share: bool) -> Self {
-        match b.col == 1 && rows < Self::FEW {
-            true => Self::Plain(b),
-            false => Self::Packed(Packed::new(b, share)),
-        }
-    }
-
-    pub(super) fn right(&self) -> Right<'_> {
-        match self {
-            Self::Packed(b) => Right::Packed(b),
-            Self::Plain(b) => Right::Plain(*b),
-        }
-    }
-}
-
 /// The result, and with a path `s·A(x)`, `[rows, r]`.
 fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>) -> (FlexTensor, Values) {
     let (weight, x_rows) = (matrix(weight), x.rows());
@@ -120,22 +97,23 @@ fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>
     let share = worth_sharing(m, n, weight.m);
     let bias = present(bias).map(Dense::new);
     let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Row(bias.values()));
-    let packed = Operand::new(weight, m, share);
     let beside = path.map(|path| {
         let [a, b] = [&path.a, &path.b].map(|factor| Operand::new(matrix(factor), m, false));
         (path.input.rows(), a, b, path.scale)
     });
     let rank = path.map_or(0, |path| matrix(&path.a).n);
     let (mut out, mut low) = (Values::new(m * n), Values::new(m * rank));
-    let outs = [MatrixMut::new(&mut out, [m, n], n), MatrixMut::new(&mut low, [m, rank], rank)];
-    by_rows(outs, share, |from, [mut c, mut low]| {
-        let plain = Term { a: x_rows.rows(from, c.m), b: packed.right() };
-        let Some((input, a, b, scale)) = &beside else {
-            return sum_of_products(&mut c, start, &[plain]);
-        };
-        sum_of_products(&mut low, Start::Zero, &[Term { a: input.rows(from, c.m), b: a.right() }]);
-        scale_rows(&mut low, *scale);
-        sum_of_products(&mut c, start, &[plain, Term { a: low.view(), b: b.right() }]);
+    let mut whole = MatrixMut::new(&mut out, [m, n], n);
+    let product = Product::new(&mut whole, start, x_rows, weight);
+    by_rows([whole, MatrixMut::new(&mut low, [m, rank], rank)], share, |from, [mut c, mut low]| {
+        let (start, term) = product.rows(from, c.m);
+        let mut terms: Vec<_> = term.into_iter().collect();
+        if let Some((input, a, b, scale)) = &beside {
+            sum_of_products(&mut low, Start::Zero, &[Term { a: input.rows(from, c.m), b: a.right() }]);
+            scale_rows(&mut low, *scale);
+            terms.push(Term { a: low.view(), b: b.right() });
+        }
+        sum_of_products(&mut c, start, &terms);
     });
     (like(x, n, out), low)
 }
@@ -198,7 +176,6 @@ fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
     let shared = path.is_some_and(|path| path.shared);
     let low_wanted = wanted.a || wanted.input || (wanted.x && shared);
     let low = path.filter(|_| low_wanted);
-    let packed = wanted.x.then(|| Operand::new(weight.t(), m, share));
     let beside = low.map(|KeptPath { path, .. }| {
         let [a, b] = [&path.a, &path.b].map(|factor| Operand::new(matrix(factor).t(), m, false));
         (a, b, path.scale)
@@ -209,11 +186,12 @@ fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
     let mut input = Values::new(m * input_cols);
     let mut u = Values::new(m * rank);
     let outs = [(&mut x, x_cols), (&mut input, input_cols), (&mut u, rank)];
-    let outs = outs.map(|(values, cols)| MatrixMut::new(&mut *values, [m, cols], cols));
+    let mut outs = outs.map(|(values, cols)| MatrixMut::new(&mut *values, [m, cols], cols));
+    let product = wanted.x.then(|| Product::new(&mut outs[0], Start::Zero, g, weight.t()));
     by_rows(outs, share, |from, [mut x, mut input, mut u]| {
         let g = g.rows(from, x.m);
-        let mut terms = Vec::with_capacity(2);
-        terms.extend(packed.as_ref().map(|packed| Term { a: g, b: packed.right() }));
+        let (start, term) = product.as_ref().map_or((Start::Zero, None), |product| product.rows(from, x.m));
+        let mut terms: Vec<_> = term.into_iter().collect();
         if let Some((a, b, scale)) = &beside {
             sum_of_products(&mut u, Start::Zero, &[Term { a: g, b: b.right() }]);
             scale_rows(&mut u, *scale);
@@ -224,7 +202,7 @@ fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
                 _ => {}
             }
         }
-        sum_of_products(&mut x, Start::Zero, &terms);
+        sum_of_products(&mut x, start, &terms);
     });
     out.x = wanted.x.then(|| like(&grad, n, x));
     out.input = wanted.input.then(|| like(&grad, n, input));

@@ -2,7 +2,7 @@
 
 use super::simd::fma;
 
-/// eˣ to a relative error of 3e-7: 2ⁿ times a polynomial of the rest. Above 88 it is that of 88, but for infinity; below
+/// eˣ to a relative error of 1e-7: 2ⁿ times a polynomial of the rest. Above 88 it is that of 88, but for infinity; below
 /// -87 it is zero.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn errors_are_what_is_stated() {
-        assert!(error(0, -87.0, 88.0, f64::exp) < 3e-7);
+        assert!(error(0, -87.0, 88.0, f64::exp) < 1e-7);
         assert!(error(1, -12.0, 12.0, f64::tanh) < 3e-7);
         let below = |x: f64| if x < 0.0 { 0.5 * erfc(-x / 2f64.sqrt()) } else { 1.0 - 0.5 * erfc(x / 2f64.sqrt()) };
         assert!(error(2, -5.0, 9.0, below) < 1e-6, "{}", error(2, -5.0, 9.0, below));

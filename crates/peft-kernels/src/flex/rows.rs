@@ -18,9 +18,9 @@ use burn_flex::FlexTensor;
 
 use self::backward::{Kept, Wanted, backward};
 use super::buffer::{Dense, matrix, tensor};
-use super::gemm::{Matrix, MatrixMut, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
+use super::gemm::{Matrix, MatrixMut, Product, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
 use super::graph::{or_nothing, present, register};
-use super::linear::{Operand, scale_rows};
+use super::linear::scale_rows;
 use super::pool::Values;
 use crate::linear::LowRank;
 
@@ -145,14 +145,14 @@ fn forward(
     let bias = present(bias).map(Dense::new);
     let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Row(bias.values()));
     let weight = present(weight.clone());
-    let packed = weight.as_ref().map(|weight| Operand::new(matrix(weight), m, share));
-    let mut out = room(m * n, packed.is_some());
+    let mut out = room(m * n, weight.is_some());
     let mut low = vec![0.0; m * paths.rank];
-    let outs = [MatrixMut::new(&mut out, [m, n], n), MatrixMut::new(&mut low, [m, paths.rank], paths.rank)];
-    by_rows(outs, share, |from, [mut c, mut low]| {
-        if let Some(packed) = &packed {
-            let a = x_rows.rows(from, c.m);
-            sum_of_products(&mut c, start, &[Term { a, b: packed.right() }]);
+    let mut whole = MatrixMut::new(&mut out, [m, n], n);
+    let product = weight.as_ref().map(|weight| Product::new(&mut whole, start, x_rows, matrix(weight)));
+    let low_rows = MatrixMut::new(&mut low, [m, paths.rank], paths.rank);
+    by_rows([whole, low_rows], share, |from, [mut c, mut low]| {
+        if let Some((start, Some(term))) = product.as_ref().map(|product| product.rows(from, c.m)) {
+            sum_of_products(&mut c, start, &[term]);
         }
         for Piece { path, from: first, len } in paths.pieces(from, c.m) {
             let Place { rank, scale, .. } = paths.all[path];

@@ -54,6 +54,12 @@ impl<'a> Matrix<'a> {
         Self { data: self.data.wrapping_add(from * self.row), m: len, ..self }
     }
 
+    /// `[m, n]` of its elements, from row and column `from` on.
+    pub(crate) fn part(self, from: [usize; 2], [m, n]: [usize; 2]) -> Self {
+        assert!(from[0] + m <= self.m && from[1] + n <= self.n);
+        Self { data: self.data.wrapping_add(from[0] * self.row + from[1] * self.col), m, n, ..self }
+    }
+
     /// The first `len` of its columns.
     pub(crate) fn cols(self, len: usize) -> Self {
         assert!(len <= self.n);
@@ -141,6 +147,18 @@ impl<'a> MatrixMut<'a> {
             lifetime: PhantomData,
         };
         (0..self.m).step_by(rows).map(part).collect()
+    }
+
+    /// Parts of `cols` columns, the last with what is left.
+    pub(crate) fn split_columns(&mut self, cols: usize) -> Vec<MatrixMut<'_>> {
+        let part = |from: usize| MatrixMut {
+            data: self.data.wrapping_add(from),
+            m: self.m,
+            n: cols.min(self.n - from),
+            row: self.row,
+            lifetime: PhantomData,
+        };
+        (0..self.n).step_by(cols).map(part).collect()
     }
 
     /// The first `cols` columns of `len` of its rows.

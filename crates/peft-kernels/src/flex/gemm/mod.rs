@@ -1,12 +1,13 @@
 //! Products of f32 matrices.
 //!
 //! As in BLIS (Van Zee and van de Geijn 2015, doi:10.1145/2764454), with what a frozen transformer allows: the right-hand
-//! matrix is packed, the left-hand one, whose rows are long, is read where it lies. Rows of the result go to the cores in
-//! parts of a fixed size, so the numbers do not depend on how many there are.
+//! matrix is packed, the left-hand one, whose rows are long, is read where it lies. The result goes to the cores in parts
+//! (`product` says of what), and no element's sum depends on how many there are.
 
 mod matrix;
 mod micro;
 mod pack;
+mod product;
 mod vector;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use micro::{Right, Start};
 pub(crate) use pack::Packed;
+pub(crate) use product::{Operand, Product};
 
 /// Rows of the result that a core takes at a time: whole tiles of every level, and what they are made of stays in the
 /// second-level cache.

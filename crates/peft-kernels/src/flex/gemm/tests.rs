@@ -94,6 +94,29 @@ fn parts_on_all_cores_are_the_whole() {
     assert_eq!(c, expected(a, b, |_, _| 0.0));
 }
 
+/// In one product and in parts of rows, for what is small, large, or has few rows.
+#[test]
+fn products_are_the_same_by_rows_and_by_columns() {
+    for [m, n, k] in [[3, 130, 1600], [ROWS * 2 + 5, 50, 40], [50, 1100, 1000], [7, 500, 801]] {
+        let (a, b, row) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
+        let a = Matrix::new(&a, [m, k]);
+        for b in [Matrix::new(&b, [k, n]), Matrix::new(&b, [n, k]).t()] {
+            let want = expected(a, b, |_, j| row[j]);
+            let mut c = vec![f32::NAN; m * n];
+            product::by_columns(&mut MatrixMut::new(&mut c, [m, n], n), Start::Row(&row), a, b);
+            assert_eq!(c, want, "by columns: {m} {n} {k}");
+            let mut c = vec![f32::NAN; m * n];
+            let mut whole = MatrixMut::new(&mut c, [m, n], n);
+            let product = Product::new(&mut whole, Start::Row(&row), a, b);
+            by_rows([whole], true, |from, [mut part]| {
+                let (start, term) = product.rows(from, part.m);
+                sum_of_products(&mut part, start, &term.into_iter().collect::<Vec<_>>());
+            });
+            assert_eq!(c, want, "by rows: {m} {n} {k}");
+        }
+    }
+}
+
 #[test]
 fn a_long_sum_is_taken_in_parts() {
     let [m, n, k] = [3, 20, SUMMED * 2 + 7];

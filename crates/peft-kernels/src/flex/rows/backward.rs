@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::{Paths, Piece, Place, room};
 use crate::flex::buffer::{Dense, matrix, tensor};
-use crate::flex::gemm::{Matrix, MatrixMut, Packed, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
+use crate::flex::gemm::{Matrix, MatrixMut, Packed, Product, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
 use crate::flex::graph::present;
-use crate::flex::linear::{Operand, scale_rows, sum_of_rows};
+use crate::flex::linear::{scale_rows, sum_of_rows};
 
 /// What a backward pass is asked for.
 #[derive(Clone, Copy)]
@@ -46,15 +46,14 @@ pub(super) fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Found {
     let (m, n, rank) = (g.m, paths.d_in, paths.rank);
     let share = worth_sharing(m, n, paths.d_out);
     let weight = present(kept.weight.clone()).filter(|_| wanted.x);
-    let packed = weight.as_ref().map(|weight| Operand::new(matrix(weight).t(), m, share));
     let (x_cols, u_cols) = (if wanted.x { n } else { 0 }, if wanted.x || wanted.a { rank } else { 0 });
-    let mut x = room(m * x_cols, packed.is_some());
+    let mut x = room(m * x_cols, weight.is_some());
     let mut u = vec![0.0; m * u_cols];
-    let outs = [MatrixMut::new(&mut x, [m, x_cols], x_cols), MatrixMut::new(&mut u, [m, u_cols], u_cols)];
-    by_rows(outs, share, |from, [mut x, mut u]| {
-        if let Some(packed) = &packed {
-            let g = g.rows(from, x.m);
-            sum_of_products(&mut x, Start::Zero, &[Term { a: g, b: packed.right() }]);
+    let mut whole = MatrixMut::new(&mut x, [m, x_cols], x_cols);
+    let product = weight.as_ref().map(|weight| Product::new(&mut whole, Start::Zero, g, matrix(weight).t()));
+    by_rows([whole, MatrixMut::new(&mut u, [m, u_cols], u_cols)], share, |from, [mut x, mut u]| {
+        if let Some((start, Some(term))) = product.as_ref().map(|product| product.rows(from, x.m)) {
+            sum_of_products(&mut x, start, &[term]);
         }
         if u_cols == 0 {
             return;
