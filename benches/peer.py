@@ -21,11 +21,12 @@ WEIGHT_DECAY = 0.01
 CLASSES = 2
 FIRST_WORD = 10  # Ids below this are special tokens.
 IGNORED = -100
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
 def build(spec):
     """The base model of a shape, with random weights, or of a folder."""
-    attention = spec.get("peer", "torch-eager").removeprefix("torch-")
+    attention = spec.get("peer", "torch-eager").removeprefix("torch-").replace("compile", "sdpa")
     folder = pathlib.Path(spec["model"])
     if folder.is_dir():
         return transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -88,13 +89,26 @@ class Subject:
 
     def __init__(self, spec):
         torch.manual_seed(0)
-        base = build(spec)
+        self.device = torch.device("cuda" if spec.get("backend") == "cuda" else "cpu")
+        # Adapters stay in f32 beside a base in half precision: Hugging Face PEFT's own rule.
+        base = build(spec).to(device=self.device, dtype=DTYPES[spec.get("dtype", "f32")])
         self.texts = Texts(spec) if spec.get("texts") else None
         self.batch = self.texts.first() if self.texts else random_batch(spec, base.config)
         self.model, self.after_backward, self.after_step = peer_methods.apply(base, spec)
+        self.model.to(self.device)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.call = torch.compile(self.model) if spec.get("peer") == "torch-compile" else self.model
+        self.batch = self.here(self.batch)
         self.optimizer = None
         self.steps = 0
+
+    def here(self, batch):
+        return {name: values.to(self.device) for name, values in batch.items()}
+
+    def finish(self):
+        """A GPU works on after it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
     def step(self, batch=None):
         """Forward, loss, backward, clipping by the global norm, AdamW."""
@@ -105,7 +119,7 @@ class Subject:
                       {"params": [p for p in self.trained if p.dim() <= 1], "weight_decay": 0.0}]
             self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
         start = time.perf_counter()
-        loss = self.model(**(batch or self.batch)).loss
+        loss = self.call(**(batch or self.batch)).loss
         value = loss.item()
         forward = time.perf_counter()
         loss.backward()
@@ -116,6 +130,7 @@ class Subject:
         self.steps += 1
         self.after_step(self.steps)
         self.optimizer.zero_grad(set_to_none=True)
+        self.finish()
         end = time.perf_counter()
         if not value == value:
             raise ValueError("the loss is not a number")
@@ -128,7 +143,8 @@ class Subject:
         self.optimizer = None
         start = time.perf_counter()
         with torch.inference_mode():
-            self.model(**self.batch)
+            self.call(**self.batch)
+        self.finish()
         return {"ms": 1e3 * (time.perf_counter() - start)}
 
     def epoch(self, number):
@@ -137,7 +153,7 @@ class Subject:
         encoded = self.texts.tokenised(self.texts.texts)
         tokenised = time.perf_counter()
         batches = self.texts.epochs[number]
-        loss = sum(self.step(self.texts.padded(encoded, rows))["loss"] for rows in batches)
+        loss = sum(self.step(self.here(self.texts.padded(encoded, rows)))["loss"] for rows in batches)
         return {"ms": 1e3 * (time.perf_counter() - start), "tokenise_ms": 1e3 * (tokenised - start),
                 "steps": len(batches), "tokens": sum(map(len, encoded["input_ids"])), "loss": loss / len(batches)}
 
@@ -149,6 +165,11 @@ def peak_mib():
     except OSError:
         return None
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def gpu_mib():
+    """The peak of what PyTorch allocated on the GPU."""
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
 
 
 def say(answer):
@@ -173,7 +194,7 @@ def main():
                 break
             case _:
                 sys.exit(f"`{line.strip()}` is none of run, forward, epoch N and end")
-    say({"peak_rss_mib": peak_mib()})
+    say({"peak_rss_mib": peak_mib(), "peak_gpu_mib": gpu_mib()})
 
 
 if __name__ == "__main__":

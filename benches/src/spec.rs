@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
+use burn::prelude::Device;
+use burn::tensor::DType;
 use serde::Deserialize;
 
 /// One subject of a measurement.
@@ -36,6 +39,12 @@ pub(crate) struct Spec {
     /// Cores to use.
     #[serde(default)]
     pub(crate) threads: Option<usize>,
+    /// What our side computes with, among the features it was built with, and PyTorch where it is `cuda`.
+    #[serde(default)]
+    pub(crate) backend: Backend,
+    /// The type of the frozen base.
+    #[serde(default)]
+    pub(crate) dtype: Dtype,
     /// Real texts in place of random ids.
     #[serde(default)]
     pub(crate) texts: Option<Texts>,
@@ -52,6 +61,58 @@ pub(crate) enum Peer {
     Composite,
     /// This workspace's models under Burn's own LoRA, kernels off.
     Burn,
+}
+
+/// A backend of Burn's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    #[default]
+    Flex,
+    Ndarray,
+    Wgpu,
+    Cuda,
+}
+
+impl Backend {
+    /// Its first device.
+    ///
+    /// # Errors
+    /// A backend that this program was not built with.
+    pub(crate) fn device(self) -> Result<Device> {
+        match self {
+            Self::Flex => Ok(Device::flex()),
+            #[cfg(feature = "ndarray")]
+            #[allow(deprecated)] // Measured for comparison.
+            Self::Ndarray => Ok(Device::ndarray()),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Ok(Device::cuda(0)),
+            #[allow(unreachable_patterns)] // Not where all are built in.
+            other => bail!("built without {other:?}; build it with that feature"),
+        }
+    }
+}
+
+/// A type of floating-point numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Dtype {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Dtype> for DType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::BF16,
+        }
+    }
 }
 
 /// Labelled texts and how they are put into batches.

@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use peft::AnyMethod;
+use peft::core::precision::to_dtype;
 use peft::core::{Adapter, Adapters, Backbone, Frozen, Hooks, Identity, Method, Step};
 use peft::models::{AnyModel, Batch, ModelConfig, Scorer, save_model};
 use peft_trainer::clip::{clip_factor, global_norm};
@@ -64,7 +65,7 @@ impl Subject {
     /// # Errors
     /// A shape, method or file that there is not, and what they refuse.
     pub(crate) fn new(spec: &Spec) -> Result<Self> {
-        let device = Device::flex().autodiff();
+        let device = spec.backend.device()?.autodiff();
         let folder = Path::new(&spec.model);
         let (config, model) = if folder.is_dir() {
             let config = ModelConfig::from_folder(folder)?;
@@ -73,6 +74,7 @@ impl Subject {
             let config = shape(&spec.model, spec.dropout)?;
             (config.clone(), AnyModel::initialised(&config, head(&config), CLASSES, 0, &device)?)
         };
+        let model = to_dtype(model, spec.dtype.into())?;
         let data = match &spec.texts {
             Some(texts) => Some(Data::read(texts, folder, spec.batch)?),
             None => None,
@@ -170,6 +172,8 @@ impl Subject {
                 Trained::Model(Box::new(self.optimizer.step(*model, gradients)))
             }
         };
+        // A GPU works on after it was told.
+        self.batch.input_ids.device().sync()?;
         let all = start.elapsed();
         Ok(json!({
             "ms": millis(all),

@@ -78,3 +78,18 @@ fn a_deviation_is_found_and_named() {
     );
     assert_eq!(ended.code, Some(1));
 }
+
+#[test]
+fn in_half_precision_the_bounds_are_wider_and_texts_are_left_out() {
+    let bert = std::path::PathBuf::from(fixtures()).join("bert");
+    for dtype in ["f16", "bf16"] {
+        let ended = Place::new().succeeds(&format!("conform {} --dtype {dtype}", bert.display()));
+        assert!(ended.out.contains(" 0 failed, 0 skipped"), "{}", ended.out);
+    }
+    let t5 = std::path::PathBuf::from(fixtures()).join("t5");
+    let ended = Place::new().succeeds(&format!("conform {} --dtype bf16 --json", t5.display()));
+    let lines: Vec<serde_json::Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcome = |name: &str| &lines.iter().find(|line| line["fixture"] == name).unwrap()["outcome"];
+    assert_eq!((outcome("t5/base"), outcome("t5/generate/base")), (&"ok".into(), &"skip".into()));
+    assert!(lines.iter().all(|line| line["device"] == "CPU"));
+}

@@ -3,6 +3,7 @@
 //! They are a Rust program rather than scripts so that they run wherever the workspace builds, and are tested
 //! like it. The arguments become a [`plan::Plan`] in one pure function; [`run`] carries it out.
 
+mod backends;
 mod bench;
 mod plan;
 mod run;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Ok(Plan::Program { build, args }) => run::program(root, &build, &args),
         Ok(Plan::Accuracy { build, what }) => run::accuracy(root, &build, &what),
         Ok(Plan::Bench { build, options }) => run::measure(root, &build, options),
+        Ok(Plan::Backends { build, asked }) => run::backends(root, &build, &asked),
         Ok(Plan::Pages) => bench::pages(root).map(|()| 0),
         Ok(Plan::Setup(python)) => bench::setup(root, python.as_deref()).map(|()| 0),
         Ok(Plan::Steps(steps)) => run::steps(root, &steps),

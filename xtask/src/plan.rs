@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::backends::Backends;
 use crate::bench::{Accuracy, Options, What};
 use crate::step::{Line, Step};
 
@@ -28,6 +29,11 @@ pub(crate) enum Plan {
         build: Line,
         options: Options,
     },
+    /// Build the program with several backends and hold each against the fixtures.
+    Backends {
+        build: Line,
+        asked: Backends,
+    },
     /// Install what is compared with, by this interpreter.
     Setup(Option<PathBuf>),
     /// Make the book's tables and charts of what was measured before.
@@ -43,6 +49,7 @@ pub(crate) enum Usage {
     Backend(Option<String>),
     Argument { command: String, argument: String },
     Bench(String),
+    Backends(String),
     Example(Option<String>),
 }
 
@@ -53,7 +60,7 @@ impl fmt::Display for Usage {
             Self::Command(name) => write!(f, "no command `{name}`; `cargo xtask help` lists them"),
             Self::Backend(Some(name)) => write!(f, "no backend `{name}`; there are {backends}"),
             Self::Backend(None) => write!(f, "`--backend` needs a name: {backends}"),
-            Self::Bench(reason) => write!(f, "{reason}"),
+            Self::Bench(reason) | Self::Backends(reason) => write!(f, "{reason}"),
             Self::Example(Some(name)) => write!(f, "no example `{name}`; the folder examples/src/bin has them"),
             Self::Example(None) => write!(f, "`cargo xtask example` needs the name of a file in examples/src/bin"),
             Self::Argument { command, argument } => {
@@ -65,6 +72,9 @@ impl fmt::Display for Usage {
 
 /// The program's features that choose a backend; the first is its default.
 const BACKENDS: [&str; 4] = ["flex", "cuda", "wgpu", "ndarray"];
+
+/// Those of them that run on a GPU.
+const GPUS: [&str; 2] = ["cuda", "wgpu"];
 
 /// The program's commands that are passed on as they are.
 const PROGRAM: [&str; 11] = [
@@ -92,12 +102,32 @@ pub(crate) fn plan(args: &[String], root: &Path) -> Result<Plan, Usage> {
         "tidy" => alone(vec![Step::Tidy]),
         "docs" => alone(vec![Step::Run { title: "book", line: Line::new("mdbook build docs") }]),
         "bench" => bench(rest),
+        "backends" => backends(rest),
         "example" => example(rest, root),
         "test" => Ok(Plan::Steps(vec![Step::Run { title: "tests", line: test(rest) }])),
         name if PROGRAM.contains(&name) => program(name, rest, root),
         name if name == "help" || is_help(name) => Ok(Plan::Help),
         name => Err(Usage::Command(name.to_string())),
     }
+}
+
+fn backends(rest: &[String]) -> Result<Plan, Usage> {
+    if rest.first().is_some_and(|flag| is_help(flag)) {
+        return Ok(Plan::Help);
+    }
+    let asked = Backends::parse(rest, &BACKENDS).map_err(Usage::Backends)?;
+    let names: Vec<&str> = asked.backends.iter().map(String::as_str).collect();
+    Ok(Plan::Backends { build: built_with(&names, !asked.plain), asked })
+}
+
+/// The program with `backends` alone. Where one is a GPU's, Burn's fusion and autotuning are in it unless they are not wanted.
+fn built_with(backends: &[&str], fused: bool) -> Line {
+    let mut features = backends.to_vec();
+    if fused && backends.iter().any(|backend| GPUS.contains(backend)) {
+        features.extend(["fusion", "autotune"]);
+    }
+    let line = Line::new("cargo build --release --package peft-cli --no-default-features --features");
+    line.args(&[features.join(",")])
 }
 
 fn bench(rest: &[String]) -> Result<Plan, Usage> {
@@ -115,14 +145,24 @@ fn bench(rest: &[String]) -> Result<Plan, Usage> {
         ("--setup", _) => Err(Usage::Bench("`bench --setup` takes --python PATH alone".to_string())),
         (flag, _) if is_help(flag) => Ok(Plan::Help),
         (name, rest) => match What::ALL.into_iter().find(|what| what.name() == name) {
-            Some(what) => Ok(Plan::Bench {
-                // Chosen together with the program, the worker shares its build.
-                build: Line::new("cargo build --release --package peft-cli --package peft-bench"),
-                options: Options::parse(what, rest).map_err(Usage::Bench)?,
-            }),
+            Some(what) => {
+                let options = Options::parse(what, rest).map_err(Usage::Bench)?;
+                Ok(Plan::Bench { build: worker(&options), options })
+            }
             None => Err(Usage::Bench(no_measurement(Some(name)))),
         },
     }
+}
+
+/// Chosen together with the program, the worker shares its build.
+fn worker(options: &Options) -> Line {
+    let line = Line::new("cargo build --release --package peft-cli --package peft-bench");
+    let backend = &options.backend;
+    let mut features = vec![format!("peft-cli/{backend}"), format!("peft-bench/{backend}")];
+    if options.on_gpu() {
+        features.extend(["peft-cli/fusion", "peft-cli/autotune"].map(String::from));
+    }
+    if backend == BACKENDS[0] { line } else { line.args(&["--features".to_string(), features.join(",")]) }
 }
 
 /// Chosen together with the program, the kernels share its build.
@@ -166,10 +206,10 @@ fn program(command: &str, rest: &[String], root: &Path) -> Result<Plan, Usage> {
         args.push(root.join(QUICKSTART).display().to_string());
     }
     args.extend(rest);
-    let mut build = Line::new("cargo build --release --package peft-cli");
-    if backend != BACKENDS[0] {
-        build = build.args(&["--no-default-features".into(), "--features".into(), backend]);
-    }
+    let build = match backend.as_str() {
+        "flex" => Line::new("cargo build --release --package peft-cli"),
+        backend => built_with(&[backend], true),
+    };
     Ok(Plan::Program { build, args })
 }
 
@@ -306,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_backend_is_a_build_of_its_own_and_never_reaches_the_program() {
-        let cuda = "cargo build --release --package peft-cli --no-default-features --features cuda";
+        let cuda = "cargo build --release --package peft-cli --no-default-features --features cuda,fusion,autotune";
         for line in [
             "eval --backend cuda --rows 3",
             "eval --rows 3 --backend=cuda",
@@ -316,6 +356,18 @@ mod tests {
         }
         assert_eq!(built("eval --backend flex").0, built("eval").0);
         assert_eq!(built("predict -- --backend cuda").1, "predict -- --backend cuda");
+    }
+
+    #[test]
+    fn backends_are_compared_in_one_program_that_has_them_all() {
+        let built = |line: &str| match planned(line) {
+            Ok(Plan::Backends { build, .. }) => build.to_string(),
+            other => panic!("`{line}` gave {other:?}"),
+        };
+        assert!(built("backends").ends_with("--features flex,ndarray,wgpu,fusion,autotune"));
+        assert!(built("backends --backends wgpu --plain").ends_with("--features wgpu"));
+        assert!(built("backends --backends ndarray").ends_with("--features ndarray"));
+        assert!(planned("backends --backends tpu").unwrap_err().to_string().contains("there are flex, cuda"));
     }
 
     #[test]
@@ -334,6 +386,10 @@ mod tests {
         let Ok(Plan::Bench { build, options }) = planned("bench step --runs 3") else { panic!("a step is measured") };
         assert!(build.to_string().ends_with("--package peft-cli --package peft-bench"), "{build}");
         assert_eq!((options.what, options.runs), (What::Step, Some(3)));
+        let Ok(Plan::Bench { build, .. }) = planned("bench step --backend ndarray") else {
+            panic!("a step is measured")
+        };
+        assert!(build.to_string().ends_with("--features peft-cli/ndarray,peft-bench/ndarray"), "{build}");
         assert_eq!(planned("bench --setup --python py"), Ok(Plan::Setup(Some("py".into()))));
         assert_eq!(planned("bench --write"), Ok(Plan::Pages));
         let kernels = "cargo bench --package peft-cli --package peft-kernels --bench kernels";
@@ -379,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command_and_backend() {
-        let commands = ["check", "check-backends", "tidy", "docs", "test", "bench", "example", "help"];
+        let commands = ["check", "check-backends", "backends", "tidy", "docs", "test", "bench", "example", "help"];
         for name in commands.iter().chain(&PROGRAM).chain(&BACKENDS) {
             assert!(crate::HELP.contains(name), "{name}");
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::backends::{self, Backends};
 use crate::bench::{self, Accuracy, Bench, Options};
 use crate::step::{Line, Step};
 use crate::tidy;
@@ -64,6 +65,14 @@ pub(crate) fn program(root: &Path, build: &Line, args: &[String]) -> Result<u8> 
 pub(crate) fn accuracy(root: &Path, build: &Line, what: &Accuracy) -> Result<u8> {
     match built(root, build, ["peft"])? {
         Ok([executable]) => bench::accuracy(root, &executable, what).map(|()| 0),
+        Err(code) => Ok(code),
+    }
+}
+
+/// Builds the program with `build` and holds its backends against the fixtures.
+pub(crate) fn backends(root: &Path, build: &Line, asked: &Backends) -> Result<u8> {
+    match built(root, build, ["peft"])? {
+        Ok([executable]) => backends::run(root, &executable, asked),
         Err(code) => Ok(code),
     }
 }

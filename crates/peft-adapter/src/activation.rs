@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use burn::tensor::activation as f;
+use peft_core::kernels::{Kind, activate};
 use peft_core::{Error, Result};
 
 /// A function of one number.
@@ -59,8 +60,8 @@ impl Activation {
     /// Element by element.
     pub(crate) fn forward(self, x: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::Gelu => f::gelu(x),
-            Self::GeluClipped => f::gelu(x).clamp(-10.0, 10.0),
+            Self::Gelu => activate(Kind::Gelu, x),
+            Self::GeluClipped => activate(Kind::Gelu, x).clamp(-10.0, 10.0),
             Self::GeluTanh => f::gelu_approximate(x),
             Self::GeluQuick => x.clone() * f::sigmoid(x * 1.702),
             Self::LeakyRelu => f::leaky_relu(x, 0.01),

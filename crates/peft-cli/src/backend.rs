@@ -18,15 +18,75 @@ const BUILT: &[&str] = &[
 /// The backend that `cpu` stands for.
 const CPU: &str = if cfg!(feature = "flex") || !cfg!(feature = "ndarray") { "flex" } else { "ndarray" };
 
+/// What `--backend` and `--device` name together, as `--device` calls it.
+///
+/// # Errors
+/// If they are of two backends.
+pub(crate) fn chosen(backend: Option<&str>, device: Option<&str>) -> Result<Option<String>> {
+    let Some(backend) = backend else { return Ok(device.map(str::to_string)) };
+    let Some(device) = device else { return named("--backend", backend).map(|_| Some(backend.to_string())) };
+    match device.split(':').next().unwrap_or_default() {
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(format!("{backend}:{number}"))),
+        other if other == backend => Ok(Some(device.to_string())),
+        other => bail!("--device {device}: {other} is not the backend that --backend {backend} names; leave one out"),
+    }
+}
+
+/// What `device` calls itself.
+pub(crate) fn title(device: &Device) -> String {
+    if is_cpu(device) {
+        return "CPU".to_string();
+    }
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if let Some(identity) = device.identity() {
+        return identity.name;
+    }
+    "unnamed".to_string()
+}
+
+/// Whether `device` is the processor, by whichever backend.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    let cpus = [
+        #[cfg(feature = "flex")]
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)] // As below.
+        Device::ndarray(),
+    ];
+    cpus.contains(&device.clone().inner())
+}
+
 /// The device that `--device` calls `name`, or the first of the fastest backend.
 ///
 /// # Errors
-/// A backend that does not exist or was not built in.
+/// A backend that does not exist or was not built in, and a device that is not there.
 pub(crate) fn device(name: Option<&str>) -> Result<Device> {
     let Some(first) = BUILT.first() else {
         bail!("this program was built without a backend; build it with --features flex, cuda, wgpu or ndarray");
     };
     named("--device", name.unwrap_or(first))
+}
+
+/// The device of that number among those of a kind that are there; without a number the one the backend prefers.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn there(
+    called: &str,
+    index: Option<usize>,
+    kind: burn::tensor::DeviceType,
+    preferred: impl FnOnce() -> Device,
+) -> Result<Device> {
+    // A driver that is missing makes the search for devices panic.
+    let devices = std::panic::catch_unwind(|| Device::enumerate(kind).into_vec()).unwrap_or_default();
+    let names =
+        || -> Vec<String> { devices.iter().enumerate().map(|(i, device)| format!("{i}, {}", title(device))).collect() };
+    match index {
+        _ if devices.is_empty() => bail!("{called}: no such device was found; is its driver installed?"),
+        None => Ok(preferred()),
+        Some(index) => match devices.get(index) {
+            Some(device) => Ok(device.clone()),
+            None => bail!("{called}: no device of that number; there are {}", names().join("; ")),
+        },
+    }
 }
 
 /// The device that `option` calls `name`.
@@ -36,26 +96,27 @@ pub(crate) fn device(name: Option<&str>) -> Result<Device> {
 pub(crate) fn named(option: &str, name: &str) -> Result<Device> {
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => match index.parse::<usize>() {
-            Ok(index) => (backend, index),
+            Ok(index) => (backend, Some(index)),
             Err(_) => bail!("{option} {name}: `{index}` is no device number; write {backend}:0"),
         },
-        None => (name, 0),
+        None => (name, None),
     };
     let backend = if backend == "cpu" { CPU } else { backend };
     match backend {
         #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(index)),
+        "cuda" => there(&format!("{option} {name}"), index, burn::tensor::DeviceType::Cuda, || Device::cuda(0)),
         #[cfg(feature = "wgpu")]
-        "wgpu" if index == 0 => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(index))),
+        "wgpu" => {
+            let preferred = || Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+            there(&format!("{option} {name}"), index, burn::tensor::DeviceType::Wgpu, preferred)
+        }
         #[cfg(feature = "flex")]
-        "flex" if index == 0 => Ok(Device::flex()),
+        "flex" if index.is_none_or(|index| index == 0) => Ok(Device::flex()),
         #[cfg(feature = "ndarray")]
         #[allow(deprecated)] // Kept as a feature for comparison; flex is the CPU backend.
-        "ndarray" if index == 0 => Ok(Device::ndarray()),
+        "ndarray" if index.is_none_or(|index| index == 0) => Ok(Device::ndarray()),
         "flex" | "ndarray" if BUILT.contains(&backend) => bail!("{option} {name}: there is one CPU; write {backend}"),
-        "cuda" | "wgpu" | "flex" | "ndarray" => bail!(
+        other if ["cuda", "wgpu", "flex", "ndarray"].contains(&other) => bail!(
             "{option} {name}: this program was built with {}; build it with `cargo xtask train --backend {backend}`",
             BUILT.join(", ")
         ),
@@ -76,6 +137,27 @@ mod tests {
     fn a_wrong_device_names_the_right_ones(#[case] name: &str, #[case] says: &str) {
         let error = device(Some(name)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+
+    #[rstest]
+    #[case::neither(None, None, Ok(None))]
+    #[case::a_device(None, Some("flex:0"), Ok(Some("flex:0")))]
+    #[case::a_backend(Some("flex"), None, Ok(Some("flex")))]
+    #[case::its_device(Some("flex"), Some("flex:0"), Ok(Some("flex:0")))]
+    #[case::its_number(Some("flex"), Some("0"), Ok(Some("flex:0")))]
+    #[case::another(Some("flex"), Some("cuda:0"), Err("cuda is not the backend that --backend flex names"))]
+    #[case::none_such(Some("gpu"), None, Err("--backend gpu: no such backend; there are flex"))]
+    #[case::not_built_in(Some("cuda"), None, Err("build it with `cargo xtask train --backend cuda`"))]
+    fn a_backend_and_a_device_are_one_choice(
+        #[case] backend: Option<&str>,
+        #[case] device: Option<&str>,
+        #[case] want: Result<Option<&str>, &str>,
+    ) {
+        match (chosen(backend, device), want) {
+            (Ok(got), Ok(want)) => assert_eq!(got.as_deref(), want),
+            (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+            (got, want) => panic!("{got:?} where {want:?} is wanted"),
+        }
     }
 
     #[test]

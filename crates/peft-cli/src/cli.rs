@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::base::Precision;
 use crate::combine::combinations;
 use crate::compute::Compute;
 use crate::generate::GenerationArgs;
@@ -19,6 +20,9 @@ use crate::{adapters, backend, combine, conform, convert, eval, generate, inspec
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// What to compute with: flex, ndarray, cuda or wgpu, on the device it prefers
+    #[arg(long, global = true, value_name = "BACKEND")]
+    backend: Option<String>,
     /// Where to compute: flex, ndarray, cuda or wgpu, with an index behind a colon (cuda:1). The default is the
     /// fastest this program was built with
     #[arg(long, global = true, value_name = "DEVICE")]
@@ -51,6 +55,12 @@ enum Command {
     Conform {
         /// A folder laid out like <model>/<case>/io.safetensors
         folder: PathBuf,
+        /// The type of the frozen base; the bounds are wider in half precision
+        #[arg(long, value_enum, default_value_t)]
+        dtype: Precision,
+        /// Print a JSON object a fixture
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -92,6 +102,9 @@ pub(crate) struct ScorerArgs {
     /// Rows of one forward pass
     #[arg(long, default_value_t = 64)]
     pub(crate) batch_size: usize,
+    /// The type of the frozen base [default: the run's, or f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Precision>,
     /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
     #[arg(long, value_name = "DEVICE=SIZE,…")]
     pub(crate) max_memory: Option<String>,
@@ -147,6 +160,9 @@ pub(crate) struct GenerateArgs {
     /// Rows that are made at once
     #[arg(long, default_value_t = 16)]
     pub(crate) batch_size: usize,
+    /// The type of the frozen base [default: the run's, or f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Precision>,
     /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
     #[arg(long, value_name = "DEVICE=SIZE,…")]
     pub(crate) max_memory: Option<String>,
@@ -187,6 +203,9 @@ pub(crate) struct MergeArgs {
     /// The base model: a folder or a hub id. By default the one the adapter was trained on
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
+    /// The type that the model is written in [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Precision>,
     /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
     #[arg(long, value_name = "DEVICE=SIZE,…")]
     pub(crate) max_memory: Option<String>,
@@ -302,7 +321,8 @@ impl Cli {
 
     /// Runs the command. Whether it succeeded, where that is more than having run.
     pub(crate) fn run(self) -> Result<bool> {
-        let named = self.device.as_deref();
+        let named = backend::chosen(self.backend.as_deref(), self.device.as_deref())?;
+        let named = named.as_deref();
         let device = backend::device(named)?;
         let bounded = |max_memory: &Option<String>| Compute::new(named, max_memory.as_deref());
         match self.command {
@@ -325,7 +345,10 @@ impl Cli {
             Command::Combine(args) => combine::run(&args, &device).map(|()| true),
             Command::Convert(args) => convert::run(&args).map(|()| true),
             Command::Adapters(args) => adapters::run(&args).map(|()| true),
-            Command::Conform { folder } => conform::run(&folder, &device.autodiff()),
+            Command::Conform { folder, dtype, json } => {
+                let exact = backend::is_cpu(&device);
+                conform::run(&folder, &conform::Setting::new(device.autodiff(), dtype, exact)?, json)
+            }
         }
     }
 }

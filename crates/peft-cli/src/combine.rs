@@ -7,6 +7,7 @@ use peft::lora::{Combination, Combine, Lora, LoraConfig, MajoritySign, Part};
 use peft::models::AnyModel;
 use peft::{AnyConfig, AnyMethod, load_adapter, save_adapter};
 
+use crate::base::Precision;
 use crate::cli::CombineArgs;
 use crate::compute::Compute;
 use crate::merge::refuse_taken;
@@ -33,7 +34,8 @@ pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     }
     device.seed(args.seed);
     // The first brings the base and the head: parts that were trained apart cannot share one.
-    let first = Scorer::load(&args.adapter[0], args.model.as_deref(), &Compute::One(device.clone()))?;
+    let first =
+        Scorer::load(&args.adapter[0], args.model.as_deref(), Some(Precision::F32), &Compute::One(device.clone()))?;
     let loaded = args.adapter.iter().map(|folder| lora(&first.model, folder)).collect::<Result<Vec<_>>>()?;
     let parts: Vec<Part<'_>> =
         loaded.iter().zip(&weights).map(|((config, lora), &weight)| Part { config, lora, weight }).collect();

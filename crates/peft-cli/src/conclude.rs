@@ -82,7 +82,7 @@ impl Shown {
     /// # Errors
     /// What loading the run reports.
     pub(crate) fn show(self, folder: &Path, compute: &Compute) -> Result<()> {
-        let scorer = Scorer::load(folder, None, compute)?;
+        let scorer = Scorer::load(folder, None, None, compute)?;
         let written = write_all(&scorer, std::slice::from_ref(&self.row), 1)?;
         let written = written.first().context("a text was made")?;
         say!("\nexample: {}\nwritten: {}\nright:   {}", cut(&self.row.text), cut(&written.text), cut(&self.right))

@@ -13,7 +13,7 @@ use crate::task::Task;
 use crate::terminal::say;
 
 pub(crate) fn run(args: EvalArgs, compute: &Compute) -> Result<()> {
-    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), compute)?;
+    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), args.scorer.dtype, compute)?;
     let columns = scorer.columns(args.scorer.columns)?;
     let data = Dataset::read(&args.data, &scorer.options, &columns, scorer.labels.as_ref())?;
     let answers = scorer.options.answers(data.has_impossible());

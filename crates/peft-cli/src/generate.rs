@@ -13,6 +13,7 @@ use peft_data::{Encoded, Encoder};
 use peft_trainer::write;
 use serde_json::json;
 
+use crate::base::{self, Precision};
 use crate::cli::GenerateArgs;
 use crate::compute::Compute;
 use crate::hub::{self, Need};
@@ -117,7 +118,7 @@ struct Writer {
 pub(crate) fn run(args: GenerateArgs, compute: &Compute) -> Result<()> {
     let (writer, examples) = match &args.adapter {
         Some(folder) => {
-            let scorer = Scorer::load(folder, args.model.as_deref(), compute)?;
+            let scorer = Scorer::load(folder, args.model.as_deref(), args.dtype, compute)?;
             if scorer.options.head() != Head::Text {
                 bail!("--adapter: it was trained for the task {} and makes no text; use predict", scorer.task.name());
             }
@@ -129,7 +130,7 @@ pub(crate) fn run(args: GenerateArgs, compute: &Compute) -> Result<()> {
             (Writer { model, hooks: Box::new(adapter), encoder, base }, examples)
         }
         None => {
-            let writer = bare(args.model.as_deref(), compute)?;
+            let writer = bare(args.model.as_deref(), args.dtype, compute)?;
             let read = |path: &PathBuf| read_examples(path, &args.columns, Task::Text);
             (writer, args.data.as_ref().map(read).transpose()?)
         }
@@ -168,13 +169,14 @@ pub(crate) fn run(args: GenerateArgs, compute: &Compute) -> Result<()> {
     print(out.into_iter())
 }
 
-fn bare(model: Option<&str>, compute: &Compute) -> Result<Writer> {
+fn bare(model: Option<&str>, precision: Option<Precision>, compute: &Compute) -> Result<Writer> {
     let name = model.context("name a model with --model, or an adapter with --adapter")?;
-    let base = hub::resolve(name, None, &[Need::Tokenizer, Need::Weights])?;
-    let devices = compute.devices(&ModelConfig::from_folder(&base)?, Head::Text, 0)?;
-    let model = AnyModel::open(&base, Head::Text, None, devices.first())?.place(&devices).load()?.module;
-    let encoder = Arc::new(Encoder::from_folder(&base, LONGEST)?);
-    Ok(Writer { model: Frozen::new(model), hooks: Box::new(Identity), encoder, base })
+    let folder = hub::resolve(name, None, &[Need::Tokenizer, Need::Weights])?;
+    let devices = compute.devices(&ModelConfig::from_folder(&folder)?, Head::Text, 0)?;
+    let skeleton = AnyModel::open(&folder, Head::Text, None, devices.first())?.place(&devices);
+    let model = base::load(skeleton, precision, None)?.module;
+    let encoder = Arc::new(Encoder::from_folder(&folder, LONGEST)?);
+    Ok(Writer { model: Frozen::new(model), hooks: Box::new(Identity), encoder, base: folder })
 }
 
 impl Writer {

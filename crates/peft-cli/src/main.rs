@@ -2,6 +2,7 @@
 
 mod adapters;
 mod backend;
+mod base;
 mod begin;
 mod cli;
 mod combine;
@@ -25,6 +26,8 @@ mod session;
 mod task;
 mod terminal;
 mod train;
+#[cfg(all(test, feature = "ndarray"))]
+mod upstream;
 mod writing;
 
 use std::process::ExitCode;

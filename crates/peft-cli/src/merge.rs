@@ -4,14 +4,15 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use burn::module::Module;
-use burn::tensor::DType;
 use peft::AnyConfig;
+use peft::core::precision::to_dtype;
 use peft::core::store::{read, write_atomic};
 use peft::core::{Backbone, merge};
 use peft::lora::{Init, LoraConfig};
 use peft::models::{AnyModel, Head, Skeleton, named_tensors, read_json, save};
 use serde_json::{Map, Value, json};
 
+use crate::base::Precision;
 use crate::cli::MergeArgs;
 use crate::compute::Compute;
 use crate::hub::Need;
@@ -24,12 +25,15 @@ const GENERATION: &str = "generation_config.json";
 pub(crate) fn run(args: &MergeArgs, compute: &Compute) -> Result<()> {
     refuse_taken(&args.output)?;
     // Of a base without a tokenizer none is written.
-    let open = |needs: &[Need]| Opened::new(&args.adapter, args.model.as_deref(), needs);
+    // Folded in full precision, whatever the run had the base in.
+    let in_full = |opened: Opened| opened.in_type(Some(Precision::F32));
+    let open = |needs: &[Need]| Opened::new(&args.adapter, args.model.as_deref(), needs).map(in_full);
     let opened = open(&[Need::Tokenizer, Need::Weights]).or_else(|_| open(&[Need::Weights]))?;
     let skeleton = opened.skeleton(compute)?;
-    let (config, parameters) = (config(&opened, &skeleton)?, skeleton.module().num_params());
+    let precision = args.dtype.unwrap_or_default();
+    let (config, parameters) = (config(&opened, &skeleton, precision)?, skeleton.module().num_params());
     let exists = args.output.exists();
-    let written = write(&opened, &skeleton, &config, &args.output, compute);
+    let written = write(&opened, &skeleton, (&config, precision), &args.output, compute);
     if written.is_err() {
         // It was empty, or not there: what is in it now is a part of what could not be finished.
         for file in std::fs::read_dir(&args.output).into_iter().flatten().flatten() {
@@ -46,7 +50,7 @@ pub(crate) fn run(args: &MergeArgs, compute: &Compute) -> Result<()> {
 fn write(
     opened: &Opened,
     skeleton: &Skeleton<AnyModel>,
-    config: &Map<String, Value>,
+    (config, precision): (&Map<String, Value>, Precision),
     folder: &Path,
     compute: &Compute,
 ) -> Result<()> {
@@ -66,12 +70,12 @@ fn write(
     if !is_whole(opened) {
         let adapter = opened.adapter_on(skeleton.module())?;
         beside()?;
-        skeleton.merge(&adapter, DType::F32, config, folder)?;
+        skeleton.merge(&adapter, precision.dtype(), config, folder)?;
         return Ok(());
     }
     let model = opened.model(compute)?;
     let adapter = opened.adapter_on(&model)?;
-    let merged = merge(model, &adapter)?;
+    let merged = to_dtype(merge(model, &adapter)?, precision.dtype())?;
     let mut tensors = named_tensors(&merged, merged.sites(), opened.config.naming());
     // It has two names in the reference.
     if let Some(bias) = tensors.get("cls.predictions.decoder.bias").cloned() {
@@ -94,7 +98,7 @@ fn is_whole(opened: &Opened) -> bool {
 }
 
 /// The configuration of the model that is written.
-fn config(opened: &Opened, skeleton: &Skeleton<AnyModel>) -> Result<Map<String, Value>> {
+fn config(opened: &Opened, skeleton: &Skeleton<AnyModel>, precision: Precision) -> Result<Map<String, Value>> {
     let mut config: Map<String, Value> = read_json(&opened.base.join("config.json"))?;
     let head = opened.options.head();
     if head == Head::MaskedLm {
@@ -116,9 +120,12 @@ fn config(opened: &Opened, skeleton: &Skeleton<AnyModel>) -> Result<Map<String, 
         config.insert("label2id".into(), by_name.into());
         config.insert("problem_type".into(), json!(opened.task.problem_type()));
     }
+    if precision != Precision::F32 && !config.contains_key("dtype") {
+        config.insert("torch_dtype".into(), json!(precision.in_config()));
+    }
     for field in ["dtype", "torch_dtype"] {
         if config.contains_key(field) {
-            config.insert(field.into(), json!("float32"));
+            config.insert(field.into(), json!(precision.in_config()));
         }
     }
     Ok(config)

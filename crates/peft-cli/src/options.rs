@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use parse::{Pattern, bias, bits, documents, indices, init, keep, label_as, names, optimizer, pattern, targets, task};
 
+use crate::base::Precision;
 use crate::method::{PLACEMENTS, methods};
 use crate::recipe::recipes;
 use crate::task::{LabelAs, Task};
@@ -250,6 +251,9 @@ options! {
     /// LoRA: alphas that differ, as name=alpha with commas between
     #[arg(long, value_name = "NAME=X,…", value_parser = pattern::<f64>)]
     alpha_pattern: Pattern<f64>,
+    /// The type of the frozen base; what is trained, normalisations, softmax and losses are in f32 [default: f32]
+    #[arg(long, value_enum)]
+    dtype: Precision,
     /// Keep the linear layers of the frozen base in 8 or 4 bits (QLoRA)
     #[arg(long, value_name = "BITS", value_parser = bits)]
     base_bits: u8,

@@ -24,7 +24,7 @@ use crate::terminal::unless_closed;
 const THRESHOLD: f32 = 0.5;
 
 pub(crate) fn run(args: PredictArgs, compute: &Compute) -> Result<()> {
-    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), compute)?;
+    let scorer = Scorer::load(&args.scorer.adapter, args.scorer.model.as_deref(), args.scorer.dtype, compute)?;
     if args.question.is_some() && scorer.task != Task::Qa {
         bail!("--question: the adapter was trained for the task {}, not for qa; leave it out", scorer.task.name());
     }

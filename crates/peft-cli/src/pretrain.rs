@@ -116,7 +116,7 @@ pub(crate) fn run(
     if output.join("config.json").exists() {
         return say!("model: {}", output.display());
     }
-    let args = MergeArgs { adapter: folder, model: None, max_memory: None, output: output.clone() };
+    let args = MergeArgs { adapter: folder, model: None, dtype: None, max_memory: None, output: output.clone() };
     merge::run(&args, &Compute::new(device, None)?)?;
     say!("use it:  cargo xtask train --model {} --train your-rows.csv", output.display())
 }

@@ -11,13 +11,13 @@ use peft::{AnyConfig, AnyMethod, load_adapter, read_adapter};
 use peft_data::{AnswerOptions, Encoder, Labels};
 use serde_json::{Map, Value};
 
+use crate::base::{self, Precision};
 use crate::compute::Compute;
 use crate::hub::{self, Need};
 use crate::options::{DataOptions, TrainOptions};
 use crate::run_folder::{labels_of, options_of};
 use crate::task::{LabelAs, Task};
 use crate::terminal::note;
-use crate::train::quantised;
 use crate::writing::Tokenising;
 
 /// An adapter, and what is known of its base without reading a weight.
@@ -96,12 +96,18 @@ impl Opened {
         Ok(AnyModel::open(&self.base, self.options.head(), self.outputs, devices.first())?.place(&devices))
     }
 
-    /// The base, in as many bits as the run had it in.
+    /// The same with the base in another type than the run had it in, if one is named.
+    pub(crate) fn in_type(mut self, precision: Option<Precision>) -> Self {
+        self.options.dtype = precision.or(self.options.dtype);
+        self
+    }
+
+    /// The base, in the type and in as many bits as the run had it in.
     ///
     /// # Errors
     /// As [`skeleton`](Self::skeleton), and weights that do not fit.
     pub(crate) fn model(&self, compute: &Compute) -> Result<AnyModel> {
-        quantised(self.skeleton(compute)?.load()?.module, self.options.base_bits)
+        Ok(base::load(self.skeleton(compute)?, self.options.dtype, self.options.base_bits)?.module)
     }
 
     /// The adapter on that base, or on one without values where its method does not read them.
@@ -145,12 +151,17 @@ pub(crate) struct Scorer {
 
 impl Scorer {
     /// Loads the adapter in `folder` (a run, one of its checkpoints, or any PEFT folder) on `model`, by default the
-    /// one it was trained on.
+    /// one it was trained on, in the type named or else the run's.
     ///
     /// # Errors
     /// A missing or damaged file, a base that does not fit or has no room, an unfinished run.
-    pub(crate) fn load(folder: &Path, model: Option<&str>, compute: &Compute) -> Result<Self> {
-        let opened = Opened::new(folder, model, &[Need::Tokenizer, Need::Weights])?;
+    pub(crate) fn load(
+        folder: &Path,
+        model: Option<&str>,
+        precision: Option<Precision>,
+        compute: &Compute,
+    ) -> Result<Self> {
+        let opened = Opened::new(folder, model, &[Need::Tokenizer, Need::Weights])?.in_type(precision);
         let model = opened.model(compute)?;
         let adapter = opened.adapter_on(&model)?;
         let encoder = Arc::new(opened.encoder()?);

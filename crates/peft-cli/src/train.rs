@@ -8,8 +8,6 @@ use anyhow::{Result, bail};
 use burn::prelude::*;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
-use peft::core::Backbone;
-use peft::core::quantise::{Bits, quantise, scheme};
 use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
 use peft::{AnyConfig, read_adapter, save_adapter};
 use peft_data::{Encoder, Labels};
@@ -17,6 +15,7 @@ use peft_trainer::progress::ProgressHandle;
 use peft_trainer::{Plan, Rows, Settings, Trainee, frozen_part, train};
 use serde_json::{Map, Value, json};
 
+use crate::base;
 use crate::begin::{Start, begin, complete};
 use crate::cli::TrainArgs;
 use crate::compute::Compute;
@@ -125,9 +124,10 @@ impl Session {
         let (devices, settings) = (self.devices.clone().autodiff(), self.options.settings());
         devices.devices().iter().for_each(|device| device.seed(settings.seed));
         let head = self.options.head();
-        let loaded = AnyModel::open(&self.model, head, Some(self.outputs), devices.first())?.place(&devices).load()?;
+        let skeleton = AnyModel::open(&self.model, head, Some(self.outputs), devices.first())?.place(&devices);
+        let loaded = base::load(skeleton, self.options.dtype, self.options.base_bits)?;
         let fresh = loaded.fresh_modules(self.shape.prefix()).join(", ");
-        let (config, model) = (self.adapter_config(&loaded)?, quantised(loaded.module, self.options.base_bits)?);
+        let (config, model) = (self.adapter_config(&loaded)?, loaded.module);
         let run = resumed.as_ref().map(RunFolder::path);
         let adapter = self.options.init_adapter.as_deref();
         let start =
@@ -235,25 +235,6 @@ fn of_adapter(folder: &Path, save: &[&str]) -> Result<AnyConfig> {
         );
     }
     Ok(config)
-}
-
-/// The base with its linear layers in so many bits, if any number was asked for: a scale for each 32 values of a row
-/// where that divides all of them, else one for the whole layer.
-///
-/// # Errors
-/// A number of bits other than 8 and 4.
-pub(crate) fn quantised(model: AnyModel, bits: Option<u8>) -> Result<AnyModel> {
-    const BLOCK: usize = 32;
-    let bits = match bits {
-        None => return Ok(model),
-        Some(8) => Bits::Eight,
-        Some(4) => Bits::Four,
-        Some(other) => bail!("base_bits: {other} is neither 8 nor 4"),
-    };
-    let divides = |(_, [d_in, d_out]): (_, [usize; 2])| d_in % BLOCK == 0 && d_out % BLOCK == 0;
-    let block = model.sites().linears().all(divides).then_some(BLOCK as u8);
-    let scheme = scheme(&model.device(), bits, block);
-    Ok(quantise(model, &scheme)?)
 }
 
 fn renderer(tui: bool, progress: &ProgressHandle, interrupter: &Interrupter) -> Result<Box<dyn MetricsRenderer>> {

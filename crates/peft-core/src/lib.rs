@@ -45,6 +45,7 @@ pub use peft_kernels::linear::LowRank;
 
 /// Operations on hidden states that methods are made of: fused where the backend has a kernel.
 pub mod kernels {
+    pub use peft_kernels::activation::{Kind, activate};
     pub use peft_kernels::linear::linear;
     pub use peft_kernels::scale::scale;
     pub use peft_kernels::sum::add;

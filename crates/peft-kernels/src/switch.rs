@@ -32,13 +32,18 @@ pub fn set_kernels(on: bool) {
 
 /// Whether the kernels are on and take `x`: f32 in the host's memory, under the CPU backend.
 pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
+    kernels() && x.dtype() == DType::F32 && is_on_flex(x)
+}
+
+/// Whether `x` is the CPU backend's.
+pub(crate) fn is_on_flex<const D: usize>(x: &Tensor<D>) -> bool {
     #[cfg(feature = "flex")]
     {
-        kernels() && x.dtype() == DType::F32 && x.device().inner() == Device::flex()
+        x.device().inner() == Device::flex()
     }
     #[cfg(not(feature = "flex"))]
     {
-        let _ = (x, DType::F32);
+        let _ = x;
         false
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Case {
     pub(crate) target: usize,
     pub(crate) dropout: f64,
     pub(crate) fill: f64,
+    /// What it is computed with, where that is not f32 on a CPU.
+    pub(crate) setting: String,
 }
 
 impl Case {
@@ -45,7 +47,7 @@ impl Case {
                 name.push_str(&format!(" {what} {value}"));
             }
         }
-        name
+        name + &self.setting
     }
 
     /// What a worker is told.
@@ -116,6 +118,7 @@ pub(crate) fn cases(options: &Options) -> Vec<Case> {
             target: options.target,
             dropout: options.dropout,
             fill: options.fill,
+            setting: options.setting(),
         };
         cases.extend(methods.into_iter().map(case).filter(Case::is_there));
     }
@@ -147,5 +150,7 @@ mod tests {
         assert_eq!(of(What::Step, "--models t5-small --methods head,ia3"), ["t5-small ia3 8×128→32"]);
         let small = of(What::Forward, "--models minilm-l3 --methods base --batch 2 --sequence 7 --fill 0.5");
         assert_eq!(small, ["minilm-l3 base 2×7 fill 0.5"]);
+        let there = of(What::Step, "--models bert-base --methods lora --backend cuda --dtype bf16");
+        assert_eq!(there, ["bert-base lora 8×128 bf16 on cuda"]);
     }
 }

@@ -59,6 +59,10 @@ pub(crate) struct Options {
     /// The shortest row's share of the length.
     pub(crate) fill: f64,
     pub(crate) max_tokens: Option<usize>,
+    /// What our side computes with.
+    pub(crate) backend: String,
+    /// The type of the frozen base.
+    pub(crate) dtype: String,
     /// Small shapes and two runs: to see that everything works.
     pub(crate) quick: bool,
     /// Whether the pages in `docs/src` are made anew.
@@ -82,6 +86,8 @@ impl Options {
             dropout: 0.0,
             fill: 1.0,
             max_tokens: None,
+            backend: "flex".to_string(),
+            dtype: "f32".to_string(),
             quick: false,
             write: false,
         }
@@ -122,6 +128,8 @@ impl Options {
             "--target" => self.target = number(word, value)?,
             "--dropout" => self.dropout = share(word, value)?,
             "--fill" => self.fill = share(word, value)?,
+            "--backend" => self.backend = one_of(word, value, &["flex", "ndarray", "wgpu", "cuda"])?,
+            "--dtype" => self.dtype = one_of(word, value, &["f32", "f16", "bf16"])?,
             _ => self.max_tokens = Some(number(word, value)?),
         }
         Ok(())
@@ -137,6 +145,18 @@ impl Options {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
+    /// What our side computes with, behind a blank each, where it is not f32 on the CPU.
+    pub(crate) fn setting(&self) -> String {
+        let dtype = if self.dtype == "f32" { String::new() } else { format!(" {}", self.dtype) };
+        let backend = if self.backend == "flex" { String::new() } else { format!(" on {}", self.backend) };
+        dtype + &backend
+    }
+
+    /// Whether our side runs on a GPU.
+    pub(crate) fn on_gpu(&self) -> bool {
+        ["wgpu", "cuda"].contains(&self.backend.as_str())
+    }
+
     /// Whether this peer is wanted; `usual` says whether it is where nothing is asked for.
     pub(crate) fn wants(&self, peer: &str, usual: bool) -> bool {
         self.peers.as_ref().map_or(usual, |peers| peers.iter().any(|name| name == peer))
@@ -144,7 +164,7 @@ impl Options {
 }
 
 /// Options with a value.
-const VALUED: [&str; 13] = [
+const VALUED: [&str; 15] = [
     "--python",
     "--runs",
     "--warmup",
@@ -157,6 +177,8 @@ const VALUED: [&str; 13] = [
     "--target",
     "--dropout",
     "--fill",
+    "--backend",
+    "--dtype",
     "--max-tokens",
 ];
 
@@ -169,6 +191,13 @@ fn known_peers(value: &str) -> Result<Vec<String>, String> {
     match peers.iter().find(|peer| !super::peers::ALL.contains(&peer.as_str())) {
         Some(peer) => Err(format!("no peer `{peer}`; there are {}", super::peers::ALL.join(", "))),
         None => Ok(peers),
+    }
+}
+
+fn one_of(word: &str, value: &str, known: &[&str]) -> Result<String, String> {
+    match known.contains(&value) {
+        true => Ok(value.to_string()),
+        false => Err(format!("`{word}`: no `{value}`; there are {}", known.join(", "))),
     }
 }
 
@@ -201,7 +230,8 @@ mod tests {
             ("--fill 2", "does not lie between 0 and 1"),
             ("--steps 3", "not `--steps`"),
             ("--quick --write", "leave it out to --write"),
-            ("--peers torch", "there are ours, composite, burn, torch-eager, torch-sdpa"),
+            ("--peers torch", "there are ours, composite, burn, torch-eager, torch-sdpa, torch-compile"),
+            ("--backend tpu", "no `tpu`; there are flex, ndarray, wgpu, cuda"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");

@@ -13,7 +13,7 @@ use super::{Bench, What, folder};
 use crate::run::cleaned;
 
 /// Everybody, ourselves first.
-pub(crate) const ALL: [&str; 5] = ["ours", "composite", "burn", "torch-eager", "torch-sdpa"];
+pub(crate) const ALL: [&str; 6] = ["ours", "composite", "burn", "torch-eager", "torch-sdpa", "torch-compile"];
 
 /// Whether the peer runs in Python.
 pub(crate) fn is_python(peer: &str) -> bool {
@@ -33,7 +33,9 @@ impl Bench {
         let what = self.options.what;
         // Where a run is long, those are left out who answer no question.
         let short = matches!(what, What::Step | What::Forward | What::Memory);
-        let wanted = |peer: &&&str| self.options.wants(peer, short || **peer != "composite");
+        // What is compiled takes minutes to begin, and is worth it on a GPU.
+        let usual = |peer: &str| (short || peer != "composite") && (peer != "torch-compile" || self.options.on_gpu());
+        let wanted = |peer: &&&str| self.options.wants(peer, usual(peer));
         // Burn has no other method, and no forward pass of its own that would differ.
         let able = |peer: &&&str| **peer != "burn" || method == "lora" && what == What::Step;
         ALL.iter().filter(here).filter(wanted).filter(able).copied().collect()
@@ -41,6 +43,9 @@ impl Bench {
 
     /// The command that starts a worker with `spec`, and the file that takes what it says beside its answers.
     pub(crate) fn command(&self, spec: &Value) -> Result<(Command, PathBuf)> {
+        let mut spec = spec.clone();
+        spec["backend"] = self.options.backend.as_str().into();
+        spec["dtype"] = self.options.dtype.as_str().into();
         let peer = spec["peer"].as_str().unwrap_or(ALL[0]);
         let mut command = match is_python(peer) {
             true => {

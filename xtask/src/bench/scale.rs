@@ -39,7 +39,16 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
 fn step(bench: &Bench, series: &str, batch: usize, sequence: usize) -> Value {
     let options = &bench.options;
     let (model, method) = (MODEL.to_string(), "lora".to_string());
-    let case = Case { model, method, batch, sequence, target: 0, dropout: options.dropout, fill: 1.0 };
+    let case = Case {
+        model,
+        method,
+        batch,
+        sequence,
+        target: 0,
+        dropout: options.dropout,
+        fill: 1.0,
+        setting: options.setting(),
+    };
     let specs = specs(bench, &case.method, |peer| case.spec(peer, options.threads()));
     let peers = sitting(bench, &specs, "run", options.warmup, options.runs(5));
     json!({

@@ -14,6 +14,7 @@ use peft_trainer::losses;
 use super::Verdict;
 use super::deviation::{Report, largest};
 use super::fixture::{self, Fixture, Subject};
+use super::setting::Setting;
 
 /// Bound on a gradient's deviation relative to its tensor's largest value.
 const GRADIENT: f64 = 1e-4;
@@ -26,19 +27,19 @@ const MADE: f64 = 1e-5;
 const LOSS: f64 = 1e-5;
 
 /// The backbone alone.
-pub(super) fn base<M: Subject>(model: &Path, device: &Device) -> Result<Verdict> {
+pub(super) fn base<M: Subject>(model: &Path, on: &Setting) -> Result<Verdict> {
     let io = Fixture::read(&model.join("base/io.safetensors"))?;
-    let device = device.clone().inner();
-    let base = M::base(model, &device)?;
-    let logits = base.scores(&M::batch(&io, &device)?, &Identity);
-    let mut report = Report::default();
+    let on = on.inner();
+    let base = M::base(model, &on)?;
+    let logits = base.scores(&M::batch(&io, &on.device)?, &Identity);
+    let mut report = on.report();
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
     loss(&mut report, &io, logits, None)?;
     Ok(Verdict::Compared(report))
 }
 
 /// The adapter in `model/name`.
-pub(super) fn adapter<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn adapter<M: Subject>(model: &Path, name: &str, on: &Setting) -> Result<Verdict> {
     let folder = model.join(name);
     let config = match AnyConfig::from_json(read_config(&folder)?) {
         Ok(config) => config,
@@ -46,10 +47,10 @@ pub(super) fn adapter<M: Subject>(model: &Path, name: &str, device: &Device) -> 
         Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
     };
     let io = Fixture::read(&folder.join("io.safetensors"))?;
-    let base = Frozen::new(M::base(model, device)?);
+    let base = Frozen::new(M::base(model, on)?);
     let (_, adapter) = load_adapter(&*base, &folder)?;
-    let batch = M::batch(&io, device)?;
-    let mut report = Report::default();
+    let batch = M::batch(&io, &on.device)?;
+    let mut report = on.report();
 
     let logits = base.scores(&batch, &adapter);
     report.logits("logits", &logits.to_data(), io.need("out.logits")?);
@@ -110,12 +111,14 @@ fn made(report: &mut Report, folder: &Path, trained: &Adapter<AnyMethod>) -> Res
 /// Every gradient, and no other: what has one here has one there.
 pub(super) fn gradients(report: &mut Report, got: &Tensors, want: &Tensors) {
     let floor = FLOOR * want.values().map(largest).fold(0.0, f64::max);
+    let mut pairs = Vec::new();
     for (name, want) in want {
         match got.get(name) {
-            Some(got) => report.relative("grads", got, want, floor, GRADIENT, name),
+            Some(got) => pairs.push((name.as_str(), got, want)),
             None => report.fault("grads", format!("`{name}` got none")),
         }
     }
+    report.gradients(&pairs, floor, GRADIENT);
     if let Some(name) = got.keys().find(|name| !want.contains_key(*name)) {
         report.fault("grads", format!("`{name}` got one, and has none in the reference"));
     }

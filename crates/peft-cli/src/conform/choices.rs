@@ -10,8 +10,8 @@ use peft::models::{Batch, IGNORED, Scorer};
 use peft_trainer::choices::{ChoiceWeights, Choices, choice_losses, choice_scores, token_losses};
 
 use super::Verdict;
-use super::deviation::Report;
 use super::fixture::{Fixture, Subject};
+use super::setting::Setting;
 
 /// The case whose adapter the losses were computed under, which the fixture does not say.
 const CASE: &str = "ia3";
@@ -20,10 +20,10 @@ const PAD: i64 = 0;
 /// Bound on the losses.
 const LOSS: f64 = 1e-5;
 
-pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
+pub(super) fn compare(model: &Path, on: &Setting) -> Result<Verdict> {
     let io = Fixture::read(&model.join("tfew_loss.safetensors"))?;
-    let device = device.clone().inner();
-    let base = T5ForConditionalGeneration::base(model, &device)?;
+    let on = on.inner();
+    let base = T5ForConditionalGeneration::base(model, &on)?;
     let (_, adapter) = load_adapter(&base, &model.join(CASE))?;
     let ints = |name: &str| Ok::<Vec<i64>, anyhow::Error>(io.need(name)?.iter::<i64>().collect());
     let shape = io.need("in.choices")?.shape().to_vec();
@@ -31,7 +31,7 @@ pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
     let texts = rows * each;
     let labels: Vec<i64> = ints("in.choices")?.into_iter().map(|id| if id == PAD { IGNORED } else { id }).collect();
     let of: Vec<usize> = (0..texts).map(|text| text / each).collect();
-    let batch = Batch::texts(ints("in.input_ids")?, ints("in.attention_mask")?, rows, &device);
+    let batch = Batch::texts(ints("in.input_ids")?, ints("in.attention_mask")?, rows, &on.device);
     let batch = batch.with_choices(labels.clone(), of.clone());
     let choices = Choices {
         labels: labels.chunks(positions).map(<[i64]>::to_vec).collect(),
@@ -42,7 +42,7 @@ pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
             .collect::<Result<_>>()?,
     };
 
-    let mut report = Report::default();
+    let mut report = on.report();
     let nll = token_losses(base.scores(&batch, &adapter), &choices.labels);
     let shaped = |data: TensorData, shape: Vec<usize>| TensorData::new(data.iter::<f32>().collect(), shape);
     report.logits("nll", &shaped(nll.to_data(), shape), io.need("out.nll")?);

@@ -3,10 +3,29 @@
 use std::fmt;
 
 use burn::tensor::TensorData;
+use serde_json::{Map, Value};
 
 /// The largest deviations of one fixture, each with its bound.
-#[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Entry>);
+#[derive(Debug)]
+pub(crate) struct Report {
+    entries: Vec<Entry>,
+    bounds: Bounds,
+}
+
+/// By how much more than those of f32 on a CPU the bounds are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) values: f64,
+    pub(crate) gradients: f64,
+    /// Gradients are compared all together, by the length of their difference: of a single one rounding may change the
+    /// sign of what a ReLU reads, and with it much.
+    pub(crate) together: bool,
+}
+
+impl Bounds {
+    /// Those of f32 on a CPU.
+    pub(crate) const EXACT: Self = Self { values: 1.0, gradients: 1.0, together: false };
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -18,6 +37,11 @@ struct Entry {
 }
 
 impl Report {
+    /// Nothing was compared yet.
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { entries: Vec::new(), bounds }
+    }
+
     /// Logits: within 1e-5·(1 + largest logit). What is said of a whole text stands at one position here, for which the
     /// reference has no dimension; and in front of a text to make, the reference scores virtual tokens too.
     pub(crate) fn logits(&mut self, what: &'static str, got: &TensorData, want: &TensorData) {
@@ -40,31 +64,38 @@ impl Report {
     /// Largest difference, bounded absolutely.
     pub(crate) fn absolute(&mut self, what: &'static str, got: &TensorData, want: &TensorData, bound: f64, at: &str) {
         match difference(got, want) {
-            Some(deviation) => self.add(what, deviation, bound, at),
-            None => self.fault(what, format!("{at}: shape {:?} where {:?} is wanted", got.shape(), want.shape())),
+            Some(deviation) => self.add(what, deviation, bound * self.bounds.values, at),
+            None => self.fault(what, unlike(got, want, at)),
         }
     }
 
-    /// Largest difference relative to the tensor's largest value, or to `floor` if that is larger.
-    pub(crate) fn relative(
-        &mut self,
-        what: &'static str,
-        got: &TensorData,
-        want: &TensorData,
-        floor: f64,
-        bound: f64,
-        at: &str,
-    ) {
-        let scale = largest(want).max(floor).max(f64::MIN_POSITIVE);
-        match difference(got, want) {
-            Some(deviation) => self.add(what, deviation / scale, bound, at),
-            None => self.fault(what, format!("{at}: shape {:?} where {:?} is wanted", got.shape(), want.shape())),
+    /// Gradients of `names`, got and wanted: of each the largest difference relative to its largest value, or to `floor` if
+    /// that is larger.
+    pub(crate) fn gradients(&mut self, pairs: &[(&str, &TensorData, &TensorData)], floor: f64, bound: f64) {
+        const WHAT: &str = "grads";
+        let bound = bound * self.bounds.gradients;
+        let (mut apart, mut length) = (0.0, 0.0);
+        for (name, got, want) in pairs {
+            let Some(deviation) = difference(got, want) else {
+                self.fault(WHAT, unlike(got, want, name));
+                continue;
+            };
+            if self.bounds.together {
+                apart += got.iter::<f64>().zip(want.iter::<f64>()).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+                length += want.iter::<f64>().map(|b| b.powi(2)).sum::<f64>();
+            } else {
+                let scale = largest(want).max(floor).max(f64::MIN_POSITIVE);
+                self.add(WHAT, deviation / scale, bound, name);
+            }
+        }
+        if self.bounds.together {
+            self.add(WHAT, (apart / length.max(f64::MIN_POSITIVE)).sqrt(), bound, "all together");
         }
     }
 
     /// Something that is simply wrong.
     pub(crate) fn fault(&mut self, what: &'static str, reason: String) {
-        self.0.push(Entry { what, deviation: f64::INFINITY, bound: 0.0, place: reason });
+        self.entries.push(Entry { what, deviation: f64::INFINITY, bound: 0.0, place: reason });
     }
 
     /// Something that was checked and is right.
@@ -73,16 +104,21 @@ impl Report {
     }
 
     fn add(&mut self, what: &'static str, deviation: f64, bound: f64, at: &str) {
-        match self.0.iter_mut().find(|entry| entry.what == what) {
+        match self.entries.iter_mut().find(|entry| entry.what == what) {
             Some(entry) if entry.deviation >= deviation => {}
             Some(entry) => *entry = Entry { what, deviation, bound, place: at.to_string() },
-            None => self.0.push(Entry { what, deviation, bound, place: at.to_string() }),
+            None => self.entries.push(Entry { what, deviation, bound, place: at.to_string() }),
         }
+    }
+
+    /// The largest deviation of each kind; nothing for what is simply wrong or not a number.
+    pub(crate) fn deviations(&self) -> Map<String, Value> {
+        self.entries.iter().map(|entry| (entry.what.to_string(), entry.deviation.into())).collect()
     }
 
     /// Whether every deviation is within its bound (a NaN never is).
     pub(crate) fn passed(&self) -> bool {
-        self.0.iter().all(Entry::passed)
+        self.entries.iter().all(Entry::passed)
     }
 }
 
@@ -94,7 +130,7 @@ impl Entry {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, entry) in self.0.iter().enumerate() {
+        for (i, entry) in self.entries.iter().enumerate() {
             let gap = if i == 0 { "" } else { "  " };
             match entry {
                 Entry { deviation, .. } if *deviation == f64::INFINITY => {
@@ -107,6 +143,10 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn unlike(got: &TensorData, want: &TensorData, at: &str) -> String {
+    format!("{at}: shape {:?} where {:?} is wanted", got.shape(), want.shape())
 }
 
 /// The largest absolute value.
@@ -131,17 +171,23 @@ mod tests {
     #[test]
     fn a_report_fails_on_excess_on_nan_and_on_shape() {
         let want = TensorData::from([1.0f32, -2.0]);
-        let mut report = Report::default();
+        let mut report = Report::new(Bounds::EXACT);
         report.logits("logits", &TensorData::from([1.00001f32, -2.0]), &want);
         assert!(report.passed(), "{report}");
         for bad in [TensorData::from([1.001f32, -2.0]), TensorData::from([f32::NAN, -2.0]), TensorData::from([1.0f32])]
         {
-            let mut report = Report::default();
+            let mut report = Report::new(Bounds::EXACT);
             report.logits("logits", &bad, &want);
             assert!(!report.passed(), "{report}");
         }
-        let mut report = Report::default();
-        report.relative("grads", &TensorData::from([1.001f32, -2.0]), &want, 0.0, 1e-4, "classifier.weight");
+        let mut report = Report::new(Bounds::EXACT);
+        let off = TensorData::from([1.001f32, -2.0]);
+        report.gradients(&[("classifier.weight", &off, &want)], 0.0, 1e-4);
         assert!(!report.passed() && report.to_string().contains("classifier.weight"));
+        let mut report = Report::new(Bounds { gradients: 10.0, together: true, ..Bounds::EXACT });
+        report.gradients(&[("a", &off, &want), ("b", &want, &want)], 0.0, 1e-4);
+        assert!(report.passed(), "{report}");
+        report.gradients(&[("a", &off, &want)], 0.0, 1e-5);
+        assert!(!report.passed(), "{report}");
     }
 }

@@ -15,6 +15,8 @@ use peft::models::t5::{T5Config, T5ForConditionalGeneration};
 use peft::models::{Batch, Scorer};
 use peft_trainer::metrics::Targets;
 
+use super::setting::Setting;
+
 /// The tensors of an `io.safetensors`.
 pub(crate) struct Fixture(Tensors);
 
@@ -105,27 +107,27 @@ pub(crate) fn named_as_in<P: Method>(adapter: &P, tensors: Tensors) -> Result<Te
 /// A model that there are fixtures of.
 pub(crate) trait Subject: Scorer {
     /// The base model of a folder of fixtures, with the head that its configuration names.
-    fn base(model: &Path, device: &Device) -> Result<Self>;
+    fn base(model: &Path, on: &Setting) -> Result<Self>;
 
     /// The base model for AdapterHub's adapter `file`, and what its folders say of the model.
-    fn hub(model: &Path, file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)>;
+    fn hub(model: &Path, file: &AdapterFile, on: &Setting) -> Result<(Self, HubModel)>;
 
     /// The inputs of a fixture.
     fn batch(io: &Fixture, device: &Device) -> Result<Batch>;
 }
 
 impl Subject for AnyBert {
-    fn base(model: &Path, device: &Device) -> Result<Self> {
+    fn base(model: &Path, on: &Setting) -> Result<Self> {
         let folder = model.join("base");
         let head = BertHead::of(&BertConfig::from_folder(&folder)?).unwrap_or(BertHead::Sequence);
-        Ok(Self::from_folder(&folder, head, None, device)?.module)
+        on.cast(Self::from_folder(&folder, head, None, &on.device)?.module)
     }
 
-    fn hub(model: &Path, file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)> {
+    fn hub(model: &Path, file: &AdapterFile, on: &Setting) -> Result<(Self, HubModel)> {
         let folder = model.join("base");
         let outputs = file.saved("classifier", "weight").map_or(2, |weight| weight.shape()[0]);
         let BertConfig { model_type, hidden_size, num_hidden_layers: layers, .. } = BertConfig::from_folder(&folder)?;
-        let base = Self::from_folder(&folder, BertHead::Sequence, Some(outputs), device)?.module;
+        let base = on.cast(Self::from_folder(&folder, BertHead::Sequence, Some(outputs), &on.device)?.module)?;
         Ok((base, HubModel { model_type, model_name: String::new(), hidden_size, layers }))
     }
 
@@ -141,15 +143,15 @@ impl Subject for AnyBert {
 }
 
 impl Subject for T5ForConditionalGeneration {
-    fn base(model: &Path, device: &Device) -> Result<Self> {
-        Ok(Self::from_folder(&model.join("base"), device)?.module)
+    fn base(model: &Path, on: &Setting) -> Result<Self> {
+        on.cast(Self::from_folder(&model.join("base"), &on.device)?.module)
     }
 
-    fn hub(model: &Path, _file: &AdapterFile, device: &Device) -> Result<(Self, HubModel)> {
+    fn hub(model: &Path, _file: &AdapterFile, on: &Setting) -> Result<(Self, HubModel)> {
         let config = T5Config::from_folder(&model.join("base"))?;
         let layers = config.num_layers + config.decoder_layers();
         let T5Config { model_type, d_model: hidden_size, .. } = config;
-        Ok((Self::base(model, device)?, HubModel { model_type, model_name: String::new(), hidden_size, layers }))
+        Ok((Self::base(model, on)?, HubModel { model_type, model_name: String::new(), hidden_size, layers }))
     }
 
     fn batch(io: &Fixture, device: &Device) -> Result<Batch> {

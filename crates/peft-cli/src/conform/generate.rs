@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::prelude::*;
 use peft::core::file::read_config;
 use peft::core::{Adapter, Hooks, Identity};
 use peft::models::generate::{GenerationConfig, generate};
@@ -12,8 +11,9 @@ use peft::{AnyConfig, AnyMethod, Unsupported, load_adapter};
 use serde_json::{Map, Value};
 
 use super::Verdict;
-use super::deviation::Report;
 use super::fixture::{Fixture, Subject};
+use super::setting::Setting;
+use crate::base::Precision;
 
 /// The file, of a case for each adapter, `base` for none: `greedy` and `beam4` with the tokens of each text, the one that
 /// decoders start with among them.
@@ -26,22 +26,25 @@ pub(super) fn cases(file: &Path) -> Result<Vec<String>> {
 }
 
 /// The texts of one case, with keys and values kept and without.
-pub(super) fn compare(model: &Path, case: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn compare(model: &Path, case: &str, on: &Setting) -> Result<Verdict> {
+    if on.precision != Precision::F32 {
+        return Ok(Verdict::Skipped("in half precision another token may be the likeliest".to_string()));
+    }
     let folder = model.join(case);
     if !folder.exists() {
         return Ok(Verdict::Skipped("the adapter is not among the fixtures".to_string()));
     }
-    let device = device.clone().inner();
-    let base = T5ForConditionalGeneration::base(model, &device)?;
+    let on = on.inner();
+    let base = T5ForConditionalGeneration::base(model, &on)?;
     let adapter = match adapter(&base, &folder, case)? {
         Ok(adapter) => adapter,
         Err(reason) => return Ok(Verdict::Skipped(reason)),
     };
     let hooks = adapter.as_ref().map_or(&Identity as &dyn Hooks, |adapter| adapter);
     let io = Fixture::read(&folder.join("io.safetensors"))?;
-    let batch = T5ForConditionalGeneration::batch(&io, &device)?;
+    let batch = T5ForConditionalGeneration::batch(&io, &on.device)?;
     let cases: Map<String, Value> = peft::models::read_json(&model.join(FILE))?;
-    let mut report = Report::default();
+    let mut report = on.report();
     for (how, want) in cases[case].as_object().context("a case is no object")? {
         let want: Vec<Vec<u32>> = serde_json::from_value(want.clone()).with_context(|| format!("{case}: {how}"))?;
         let config = GenerationConfig::from_folder(&model.join("base"))?;

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::prelude::*;
 use peft::adapterhub::{AdapterHubFolder, AdapterHubFusion, HubFile, HubModel};
 use peft::core::tensors::{Tensors, export_gradients};
 use peft::core::{Frozen, Identity};
@@ -13,11 +12,12 @@ use super::Verdict;
 use super::case::{gradients, loss};
 use super::deviation::Report;
 use super::fixture::{Fixture, Subject};
+use super::setting::Setting;
 
 /// The adapter in `model/name`, or the fusion; where the folder has no inputs and outputs, its files alone.
-pub(super) fn compare<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn compare<M: Subject>(model: &Path, name: &str, on: &Setting) -> Result<Verdict> {
     let folder = model.join(name);
-    let mut report = Report::default();
+    let mut report = on.report();
     if folder.join("adapter_fusion_config.json").exists() {
         let fusion = AdapterHubFusion::read(&folder)?;
         fusion.to_ours()?;
@@ -32,12 +32,12 @@ pub(super) fn compare<M: Subject>(model: &Path, name: &str, device: &Device) -> 
     same_files(&mut report, &folder, there.path())?;
 
     let (config, file) = read_adapter(&folder)?;
-    let (base, hub) = M::hub(model, &file, device)?;
+    let (base, hub) = M::hub(model, &file, on)?;
     let base = Frozen::new(base);
     let (_, adapter) = load_adapter(&*base, &folder)?;
     if folder.join("io.safetensors").exists() {
         let io = Fixture::read(&folder.join("io.safetensors"))?;
-        let batch = M::batch(&io, device)?;
+        let batch = M::batch(&io, &on.device)?;
         let logits = base.scores(&batch, &adapter);
         report.logits("logits", &logits.to_data(), io.need("out.logits")?);
         let loss = loss(&mut report, &io, logits, None)?;

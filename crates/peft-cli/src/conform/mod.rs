@@ -12,18 +12,21 @@ mod fixture;
 mod generate;
 mod hub;
 mod rows;
+mod setting;
 mod trajectory;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use burn::prelude::Device;
+
+use serde_json::{Map, json};
 
 use crate::terminal::say;
 use deviation::Report;
 use fixture::Subject;
 use peft::models::bert::AnyBert;
 use peft::models::t5::T5ForConditionalGeneration;
+pub(crate) use setting::Setting;
 
 /// What became of one fixture.
 pub(crate) enum Verdict {
@@ -33,11 +36,11 @@ pub(crate) enum Verdict {
     Skipped(String),
 }
 
-/// Runs every fixture below `folder` and prints a line for each. Whether all passed.
+/// Runs every fixture below `folder` and prints a line for each, in JSON if asked. Whether all passed.
 ///
 /// # Errors
 /// If the folder holds no fixture.
-pub(crate) fn run(folder: &Path, device: &Device) -> Result<bool> {
+pub(crate) fn run(folder: &Path, on: &Setting, json: bool) -> Result<bool> {
     let models = models(folder)?;
     if models.is_empty() {
         bail!(
@@ -49,29 +52,35 @@ pub(crate) fn run(folder: &Path, device: &Device) -> Result<bool> {
     for model in models {
         for name in fixtures(&model)? {
             let label = format!("{}/{name}", model.file_name().unwrap_or_default().to_string_lossy());
-            let compared = std::panic::catch_unwind(|| compare(&model, &name, device));
+            let compared = std::panic::catch_unwind(|| compare(&model, &name, on));
             // One fixture that breaks something of ours must not hide the others.
-            match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("the comparison panicked, see above"))) {
-                Ok(Verdict::Skipped(reason)) => {
-                    skipped += 1;
-                    say!("skip  {label:<28} {reason}")?;
-                }
-                Ok(Verdict::Compared(report)) if report.passed() => {
-                    passed += 1;
-                    say!("ok    {label:<28} {report}")?;
-                }
-                Ok(Verdict::Compared(report)) => {
-                    failed += 1;
-                    say!("FAIL  {label:<28} {report}")?;
-                }
-                Err(error) => {
-                    failed += 1;
-                    say!("FAIL  {label:<28} {error:#}")?;
-                }
+            let verdict = compared.unwrap_or_else(|_| Err(anyhow::anyhow!("the comparison panicked, see above")));
+            let (count, outcome, found) = match &verdict {
+                Ok(Verdict::Skipped(reason)) => (&mut skipped, "skip", reason.clone()),
+                Ok(Verdict::Compared(report)) if report.passed() => (&mut passed, "ok", report.to_string()),
+                Ok(Verdict::Compared(report)) => (&mut failed, "FAIL", report.to_string()),
+                Err(error) => (&mut failed, "FAIL", format!("{error:#}")),
+            };
+            *count += 1;
+            // A GPU's memory is kept for what comes next, which is another model.
+            on.device.memory_cleanup();
+            if json {
+                let deviations = match &verdict {
+                    Ok(Verdict::Compared(report)) => report.deviations(),
+                    _ => Map::new(),
+                };
+                say!(
+                    "{}",
+                    json!({ "device": on.title(), "fixture": label, "outcome": outcome, "found": found, "deviations": deviations })
+                )?;
+            } else {
+                say!("{outcome:<5} {label:<28} {found}")?;
             }
         }
     }
-    say!("{passed} passed, {failed} failed, {skipped} skipped")?;
+    if !json {
+        say!("{passed} passed, {failed} failed, {skipped} skipped")?;
+    }
     Ok(failed == 0)
 }
 
@@ -110,25 +119,25 @@ fn fixtures(model: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn compare(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+fn compare(model: &Path, name: &str, on: &Setting) -> Result<Verdict> {
     let config: serde_json::Value = peft::models::read_json(&model.join("base/config.json"))?;
     let model_type = config["model_type"].as_str().unwrap_or("unnamed");
     match model_type {
-        "bert" => compare_on::<AnyBert>(model, name, device),
-        "t5" | "mt5" => compare_on::<T5ForConditionalGeneration>(model, name, device),
+        "bert" => compare_on::<AnyBert>(model, name, on),
+        "t5" | "mt5" => compare_on::<T5ForConditionalGeneration>(model, name, on),
         other => Ok(Verdict::Skipped(format!("the backbone `{other}` is not built yet"))),
     }
 }
 
-fn compare_on<M: Subject>(model: &Path, name: &str, device: &Device) -> Result<Verdict> {
+fn compare_on<M: Subject>(model: &Path, name: &str, on: &Setting) -> Result<Verdict> {
     match name {
-        "base" => case::base::<M>(model, device),
-        "multi_lora.safetensors" => rows::compare(model, device),
-        "tfew_loss.safetensors" => choices::compare(model, device),
-        _ if name.starts_with("traj/") => trajectory::compare::<M>(model, &name["traj/".len()..], device),
-        _ if name.starts_with("generate/") => generate::compare(model, &name["generate/".len()..], device),
+        "base" => case::base::<M>(model, on),
+        "multi_lora.safetensors" => rows::compare(model, on),
+        "tfew_loss.safetensors" => choices::compare(model, on),
+        _ if name.starts_with("traj/") => trajectory::compare::<M>(model, &name["traj/".len()..], on),
+        _ if name.starts_with("generate/") => generate::compare(model, &name["generate/".len()..], on),
         _ if name.contains('.') => Ok(Verdict::Skipped("no fixture of this kind is known".to_string())),
-        _ if hub::is_one(&model.join(name)) => hub::compare::<M>(model, name, device),
-        _ => case::adapter::<M>(model, name, device),
+        _ if hub::is_one(&model.join(name)) => hub::compare::<M>(model, name, on),
+        _ => case::adapter::<M>(model, name, on),
     }
 }

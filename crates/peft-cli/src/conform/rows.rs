@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::prelude::*;
 use peft::core::tensors::import;
 use peft::core::{Adapter, Adapters, BASE, Identity, Method};
 use peft::lora::{Combination, Combine, Lora, LoraConfig, Part};
@@ -11,8 +10,8 @@ use peft::models::Scorer;
 use peft::models::bert::AnyBert;
 
 use super::Verdict;
-use super::deviation::Report;
 use super::fixture::{Fixture, Subject};
+use super::setting::Setting;
 
 /// The fixture does not say with what α its adapters were made; this one reproduces each of them.
 const ALPHA: f64 = 8.0;
@@ -30,11 +29,11 @@ const COMBINATIONS: [(&str, Combination); 7] = [
     ("magnitude_prune_svd", Combination::MagnitudePruneSvd),
 ];
 
-pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
+pub(super) fn compare(model: &Path, on: &Setting) -> Result<Verdict> {
     let io = Fixture::read(&model.join("multi_lora.safetensors"))?;
-    let device = device.clone().inner();
-    let bert = AnyBert::base(model, &device)?;
-    let batch = AnyBert::batch(&io, &device)?;
+    let on = on.inner();
+    let bert = AnyBert::base(model, &on)?;
+    let batch = AnyBert::batch(&io, &on.device)?;
     let mut adapters = Adapters::<Adapter<Lora>>::default();
     for name in ["a", "b", "c"] {
         let tensors = io.stored(&format!("adapter.{name}."));
@@ -43,7 +42,7 @@ pub(super) fn compare(model: &Path, device: &Device) -> Result<Verdict> {
         let adapter = Adapter::new(config.init(&bert)?, &bert, &[], &[])?;
         adapters.add(name, import(adapter, tensors)?)?;
     }
-    let mut report = Report::default();
+    let mut report = on.report();
     report.logits("base", &bert.scores(&batch, &Identity).into_data(), io.need("out.base")?);
     for (what, name) in [("a", "a"), ("b", "b")] {
         let logits = bert.scores(&batch, adapters.get(name)?).into_data();

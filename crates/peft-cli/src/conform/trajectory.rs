@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::Verdict;
 use super::deviation::Report;
 use super::fixture::{self, Fixture, Subject};
+use super::setting::Setting;
 
 /// The settings all trajectories were made with: AdamW, constant rate, no clipping, the whole fixture as batch.
 const LEARNING_RATE: f64 = 1e-2;
@@ -26,7 +27,7 @@ const LOSSES: f64 = 1e-5;
 const WEIGHTS: f64 = 1e-4;
 
 /// The trajectory `model/traj/<method>.safetensors`; its configuration is that of the case of the same method.
-pub(super) fn compare<M: Subject>(model: &Path, method: &str, device: &Device) -> Result<Verdict> {
+pub(super) fn compare<M: Subject>(model: &Path, method: &str, on: &Setting) -> Result<Verdict> {
     let case = [method.to_string(), format!("lora_{method}")].into_iter().find(|name| model.join(name).is_dir());
     let case = model.join(case.with_context(|| format!("no case `{method}` with the trajectory's configuration"))?);
     let fields = read_config(&case)?;
@@ -37,7 +38,7 @@ pub(super) fn compare<M: Subject>(model: &Path, method: &str, device: &Device) -
             Err(Unsupported::Method(kind)) => return Ok(Verdict::Skipped(format!("{kind} is not built yet"))),
             Err(Unsupported::Field(error)) => return Ok(Verdict::Skipped(format!("not built yet: {error}"))),
         };
-        let made = steps::<M>(model, method, &case, &config, device)?;
+        let made = steps::<M>(model, method, &case, &config, on)?;
         if made.passed() {
             return Ok(Verdict::Compared(made));
         }
@@ -60,14 +61,14 @@ fn scaled(fields: &Map<String, Value>) -> Vec<Map<String, Value>> {
     all
 }
 
-fn steps<M: Subject>(model: &Path, method: &str, case: &Path, config: &AnyConfig, device: &Device) -> Result<Report> {
+fn steps<M: Subject>(model: &Path, method: &str, case: &Path, config: &AnyConfig, on: &Setting) -> Result<Report> {
     let io = Fixture::read(&case.join("io.safetensors"))?;
     let trajectory = Fixture::read(&model.join("traj").join(format!("{method}.safetensors")))?;
-    let base = Frozen::new(M::base(model, device)?);
+    let base = Frozen::new(M::base(model, on)?);
     let adapter = config.init(&*base)?;
     let start = fixture::named_as_in(&adapter, trajectory.stored("init."))?;
     let mut adapter = import(adapter, start)?;
-    let batch = M::batch(&io, device)?;
+    let batch = M::batch(&io, &on.device)?;
     let mut optimizer = AdamWConfig::new().with_weight_decay(WEIGHT_DECAY).with_epsilon(EPSILON).init();
     let want = trajectory.need("losses")?;
     let mut got = Vec::new();
@@ -79,7 +80,7 @@ fn steps<M: Subject>(model: &Path, method: &str, case: &Path, config: &AnyConfig
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
         adapter = optimizer.step(LEARNING_RATE, adapter, gradients);
     }
-    let mut report = Report::default();
+    let mut report = on.report();
     report.absolute("losses", &TensorData::new(got, want.shape().to_vec()), want, LOSSES, "");
     let trained = parameters(&adapter.valid());
     for (name, want) in fixture::named_as_in(&adapter, trajectory.stored("final."))? {

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 
 use super::{Paths, Piece, Place, room};
 use crate::flex::buffer::{Dense, matrix, tensor};
-use crate::flex::gemm::{Matrix, MatrixMut, Packed, Product, Right, Start, Term, by_rows, sum_of_products, worth_sharing};
+use crate::flex::gemm::{
+    Matrix, MatrixMut, Packed, Product, Right, Start, Term, by_rows, sum_of_products, worth_sharing,
+};
 use crate::flex::graph::present;
 use crate::flex::linear::{scale_rows, sum_of_rows};
 
