@@ -13,6 +13,7 @@ mod conform;
 mod convert;
 mod counts;
 mod determinism;
+mod devices;
 mod hub;
 mod interop;
 mod kill;
