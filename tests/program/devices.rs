@@ -47,7 +47,7 @@ fn weights(run: &Run) -> Vec<f32> {
 
 #[rstest]
 #[case::lora("--lora-dropout 0", "flex,flex")]
-#[case::modules_to_save("--lora-dropout 0 --modules-to-save pooler --bias all", "flex,flex")]
+#[case::modules_to_save("--lora-dropout 0 --modules-to-save pooler", "flex,flex")]
 #[case::three_devices("--lora-dropout 0 --batch-size 7", "flex,flex,flex")]
 #[case::fewer_rows_than_devices("--lora-dropout 0 --batch-size 1 --epochs 1", "flex,flex")]
 #[case::accumulation("--lora-dropout 0 --gradient-accumulation 3", "flex,flex")]
