@@ -13,6 +13,7 @@ mod conform;
 mod convert;
 mod counts;
 mod determinism;
+mod devices;
 mod dtype;
 mod hub;
 mod interop;

@@ -1,4 +1,5 @@
-//! Where a model is computed: on one device, or on several with a bound on what each may hold (`--max-memory`).
+//! Where a model is computed: on one device, on several with a bound on what each may hold (`--max-memory`), or as a replica
+//! on each of several that train together (`--devices`).
 
 use anyhow::{Result, anyhow, bail};
 use burn::prelude::*;
@@ -14,6 +15,8 @@ pub(crate) enum Compute {
     One(Device),
     /// Layer by layer on the first that has room, each with the bytes of the weights it may hold.
     Bounded(Vec<Bounded>),
+    /// All of it on each, for training; on the first, whatever else there is to compute.
+    Replicated(Vec<Device>),
 }
 
 /// A device and the bytes it may hold.
@@ -47,6 +50,39 @@ impl Compute {
         }
     }
 
+    /// As [`new`](Self::new), or as `devices` has it.
+    ///
+    /// # Errors
+    /// As there, and `devices` that names fewer than two, or stands beside one of the others.
+    pub(crate) fn for_training(device: Option<&str>, max_memory: Option<&str>, devices: Option<&str>) -> Result<Self> {
+        let Some(given) = devices else { return Self::new(device, max_memory) };
+        if device.is_some() {
+            bail!("--device: devices names the devices already; leave one of the two out");
+        }
+        if max_memory.is_some() {
+            bail!(
+                "max_memory: lays one model over its devices, and devices a whole one on each; leave one of the two out"
+            );
+        }
+        let names: Vec<&str> = given.split(',').map(str::trim).collect();
+        if names.contains(&"") {
+            bail!("devices: a name is missing in `{given}`; write cuda:0,cuda:1");
+        }
+        if let [name] = names[..] {
+            backend::named("devices:", name)?;
+            bail!("devices: `{name}` is one device; name two or more, as cuda:0,cuda:1, or write --device {name}");
+        }
+        Ok(Self::Replicated(names.into_iter().map(|name| backend::named("devices:", name)).collect::<Result<_>>()?))
+    }
+
+    /// The devices beside the first that train with it.
+    pub(crate) fn replicas(&self) -> &[Device] {
+        match self {
+            Self::One(_) | Self::Bounded(_) => &[],
+            Self::Replicated(devices) => devices.get(1..).unwrap_or_default(),
+        }
+    }
+
     /// Where the parts of a model go, told a line a device where there is a bound: decided from its configuration, before
     /// a weight is read.
     ///
@@ -55,6 +91,7 @@ impl Compute {
     pub(crate) fn devices(&self, config: &ModelConfig, head: Head, outputs: usize) -> Result<DeviceMap> {
         let bounded = match self {
             Self::One(device) => return Ok(device.into()),
+            Self::Replicated(devices) => return Ok((&devices[0]).into()),
             Self::Bounded(bounded) => bounded,
         };
         let model = AnyModel::new(config, head, outputs, &bounded[0].device)?;
@@ -96,6 +133,36 @@ mod tests {
     fn a_wrong_part_is_named(#[case] given: &str, #[case] says: &str) {
         let error = Compute::new(None, Some(given)).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+
+    #[rstest]
+    #[case::one(
+        "flex",
+        None,
+        None,
+        "devices: `flex` is one device; name two or more, as cuda:0,cuda:1, or write --device flex"
+    )]
+    #[case::an_unknown_one("flex,gpu", None, None, "devices: gpu: no such backend; there are flex")]
+    #[case::unknown_alone("gpu", None, None, "devices: gpu: no such backend")]
+    #[case::no_second_cpu("cpu,cpu:1", None, None, "devices: cpu:1: there is one CPU; write flex")]
+    #[case::an_end("flex,", None, None, "devices: a name is missing in `flex,`; write cuda:0,cuda:1")]
+    #[case::device_too("flex,flex", Some("flex"), None, "--device: devices names the devices already; leave one")]
+    #[case::memory_too("flex,flex", None, Some("flex=1GB"), "max_memory: lays one model over its devices, and devices")]
+    fn devices_that_cannot_train_together_are_told(
+        #[case] given: &str,
+        #[case] device: Option<&str>,
+        #[case] memory: Option<&str>,
+        #[case] says: &str,
+    ) {
+        let error = Compute::for_training(device, memory, Some(given)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+
+    #[test]
+    fn the_same_device_may_train_with_itself() {
+        let several = Compute::for_training(None, None, Some("flex, cpu,flex")).unwrap();
+        assert_eq!(several.replicas().len(), 2);
+        assert!(Compute::for_training(None, None, None).unwrap().replicas().is_empty());
     }
 
     #[test]

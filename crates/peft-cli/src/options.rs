@@ -81,6 +81,9 @@ options! {
     /// Bytes of weights that each device may hold, as cuda:0=6GiB,cpu=30GiB: layers fill the devices in this order
     #[arg(long, value_name = "DEVICE=SIZE,…")]
     max_memory: String,
+    /// Devices that train together, as cuda:0,cuda:1: each has the whole base and takes its share of every batch
+    #[arg(long, value_name = "DEVICE,…")]
+    devices: String,
     /// Training rows: CSV, TSV, JSON lines or Parquet; for the task token also CoNLL, for qa SQuAD's JSON
     #[arg(long, value_name = "FILE")]
     train: PathBuf,

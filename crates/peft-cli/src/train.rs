@@ -34,7 +34,7 @@ pub(crate) fn run(args: TrainArgs, device: Option<&str>) -> Result<()> {
     go(args, device).map(|_| ())
 }
 
-/// Trains where `device` says (or the options' `max_memory`), beginning or going on. Whether the run came to its end.
+/// Trains where `device` says (or the options' `max_memory` or `devices`), beginning or going on. Whether the run came to its end.
 pub(crate) fn go(args: TrainArgs, device: Option<&str>) -> Result<bool> {
     if args.tui && !std::io::stdout().is_terminal() {
         bail!("--tui: standard output is no terminal; leave --tui out");
@@ -54,7 +54,7 @@ pub(crate) fn go(args: TrainArgs, device: Option<&str>) -> Result<bool> {
             (None, options)
         }
     };
-    let compute = Compute::new(device, options.max_memory.as_deref())?;
+    let compute = Compute::for_training(device, options.max_memory.as_deref(), options.devices.as_deref())?;
     let session = Session::open(options, resumed.as_ref().map(RunFolder::path), &compute)?;
     session.train(resumed, args.tui, &compute)
 }
@@ -159,6 +159,9 @@ impl Session {
             100.0 * trained as f64 / all as f64,
             if fresh.is_empty() { "nothing" } else { &fresh },
         );
+        if !compute.replicas().is_empty() {
+            note!("{} devices train together, each with a share of every batch", compute.replicas().len() + 1);
+        }
         if let Some(cut) = kept {
             note!("kept once a text is read: what {} of {} layers make of it", cut.layers(), cut.of());
         }
@@ -167,6 +170,7 @@ impl Session {
         let outcome = train(Plan {
             renderer: renderer(tui, &progress, &interrupter)?,
             trainee,
+            replicas: compute.replicas().to_vec(),
             settings,
             train: self.train,
             valid: self.valid,

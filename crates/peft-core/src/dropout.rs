@@ -3,6 +3,12 @@
 //! Burn's draws one number of a cryptographic generator for each element, on one thread: a fifth of a training step
 //! of a small model. Here, where the tensors are in the host's memory, one draw of the device's generator seeds a
 //! counter-based one ([`peft_kernels::dropout`]). On other devices it is Burn's own.
+//!
+//! A device's generator is one for the process. Where several threads train at once, each draws under
+//! [`with_own_draws`] instead, so that what is dropped does not depend on which of them came first.
+
+use std::cell::Cell;
+use std::sync::Mutex;
 
 use burn::module::Module;
 use burn::nn::{Dropout as BurnDropout, DropoutConfig};
@@ -10,6 +16,33 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use peft_kernels::attention::Dropped;
 use peft_kernels::dropout::dropout;
+
+thread_local! {
+    /// The counter that this thread draws from in place of the devices' generators.
+    static OWN: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Runs `run`; what [`Dropout`] draws in it on this thread is a function of `seed` alone, whatever other threads draw.
+pub fn with_own_draws<T>(seed: u64, run: impl FnOnce() -> T) -> T {
+    /// Puts back what was there, also when `run` panics.
+    struct Restore(Option<u64>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OWN.set(self.0);
+        }
+    }
+    let _restore = Restore(OWN.replace(Some(seed)));
+    run()
+}
+
+/// The next number of this thread's own, if it has any (SplitMix64, Steele et al. 2014).
+fn own_draw() -> Option<u64> {
+    let state = OWN.get()?.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    OWN.set(Some(state));
+    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    Some(z ^ (z >> 31))
+}
 
 /// Sets each element to zero with a probability and scales the others, in training (Srivastava et al. 2014).
 ///
@@ -38,15 +71,38 @@ impl Dropout {
     /// Same shape out; `x` itself when not training.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let device = x.device();
-        if !self.is_active(&device) || !on_host(&device) {
+        if !self.is_active(&device) {
             return self.inner.forward(x);
         }
-        dropout(x, Dropped { prob: self.inner.prob, seed: seed(&device) })
+        match (on_host(&device), own_draw()) {
+            (true, own) => dropout(x, Dropped { prob: self.inner.prob, seed: own.unwrap_or_else(|| seed_of(&device)) }),
+            (false, Some(seed)) => masked(x, Dropped { prob: self.inner.prob, seed }),
+            (false, None) => self.inner.forward(x),
+        }
     }
 }
 
-/// One draw of the device's generator.
+/// Dropout by a mask that the device draws itself. Nobody else who draws here comes between the seed and the draw.
+fn masked<const D: usize>(x: Tensor<D>, Dropped { prob, seed }: Dropped) -> Tensor<D> {
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let device = x.device();
+    let mask = {
+        let _alone = DRAWING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        device.seed(seed);
+        let mask = Tensor::<D>::random(x.dims(), Distribution::Bernoulli(1.0 - prob), &device);
+        // A backend that collects operations would draw later. One that cannot dispatch fails at the next read.
+        let _ = device.flush();
+        mask
+    };
+    x.clone() * (mask * (1.0 / (1.0 - prob))).cast(x.dtype())
+}
+
+/// A number of this thread's own, or one draw of the device's generator.
 fn seed(device: &Device) -> u64 {
+    own_draw().unwrap_or_else(|| seed_of(device))
+}
+
+fn seed_of(device: &Device) -> u64 {
     let seed = Tensor::<1>::random([2], Distribution::Uniform(0.0, 1.0), &device.clone().inner()).into_data();
     seed.iter::<f32>().fold(0u64, |seed, part| (seed << 24) ^ (part * (1 << 24) as f32) as u64)
 }
@@ -103,6 +159,39 @@ mod tests {
         assert_ne!(twice(8).0, first);
         // The generator is one for the process: a test that runs beside this one may draw from it in between.
         assert!((0..50).any(|_| twice(7) == twice(7)));
+    }
+
+    #[test]
+    fn a_thread_that_draws_its_own_is_not_disturbed() {
+        let device = Device::flex().autodiff();
+        let dropout = Dropout::new(0.5);
+        let own = |seed| with_own_draws(seed, || [drop(&dropout, &device), drop(&dropout, &device)]);
+        let want = own(7);
+        assert_ne!(want[0], want[1]);
+        assert_ne!(own(8), want);
+        std::thread::scope(|threads| {
+            let beside = threads.spawn(|| own(8));
+            assert_eq!(own(7), want);
+            assert_eq!(beside.join().unwrap(), own(8));
+        });
+        let inside = with_own_draws(7, || {
+            own(8);
+            drop(&dropout, &device)
+        });
+        assert_eq!(inside, want[0], "what was there is put back");
+        assert!(own_draw().is_none());
+    }
+
+    #[test]
+    fn a_mask_of_the_devices_own_is_one_too() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::ones([250, 401], &device);
+        let of = |seed| masked(x.clone(), Dropped { prob: 0.25, seed }).into_data();
+        let values: Vec<f32> = of(3).iter::<f32>().collect();
+        let kept = values.iter().filter(|&&x| x != 0.0).count() as f64 / values.len() as f64;
+        assert!((kept - 0.75).abs() < 0.01, "{kept}");
+        assert!(values.iter().all(|&x| x == 0.0 || (x - 4.0 / 3.0).abs() < 1e-6));
+        assert_ne!(of(3), of(4));
     }
 
     #[test]

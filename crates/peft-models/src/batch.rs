@@ -1,9 +1,10 @@
 //! What a model reads: a batch of token ids.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
-use peft_core::BatchRows;
+use peft_core::{BatchRows, on_device};
 
 use crate::begun::Begun;
 
@@ -85,6 +86,37 @@ impl Batch {
         Self { begun: Some(begun), ..self }
     }
 
+    /// Some of its texts, with what is to be made of them, padded as far as they are here.
+    ///
+    /// # Panics
+    /// If it does not have these rows.
+    pub fn share(&self, rows: Range<usize>) -> Self {
+        let of_rows = |ids: &Tensor<2, Int>| ids.clone().narrow(0, rows.start, rows.len());
+        Self {
+            input_ids: of_rows(&self.input_ids),
+            attention_mask: of_rows(&self.attention_mask),
+            token_type_ids: of_rows(&self.token_type_ids),
+            target: self.target.as_ref().map(|target| target.share(&rows)),
+            task_ids: self.task_ids.as_ref().map(|tasks| tasks[rows.clone()].into()),
+            begun: self
+                .begun
+                .as_ref()
+                .map(|begun| Begun { cut: begun.cut, hidden: begun.hidden.clone().narrow(0, rows.start, rows.len()) }),
+        }
+    }
+
+    /// The same on `device`.
+    pub fn on_device(self, device: &Device) -> Self {
+        Self {
+            input_ids: on_device(self.input_ids, device),
+            attention_mask: on_device(self.attention_mask, device),
+            token_type_ids: on_device(self.token_type_ids, device),
+            target: self.target.map(|target| TargetTexts { labels: on_device(target.labels, device), ..target }),
+            task_ids: self.task_ids,
+            begun: self.begun.map(|begun| Begun { hidden: on_device(begun.hidden, device), ..begun }),
+        }
+    }
+
     /// Its texts as rows.
     pub fn rows(&self) -> BatchRows {
         match &self.task_ids {
@@ -112,6 +144,18 @@ pub struct TargetTexts {
 }
 
 impl TargetTexts {
+    /// Those that are made of some rows.
+    fn share(&self, rows: &Range<usize>) -> Self {
+        let Some(of) = &self.of else {
+            return Self { labels: self.labels.clone().narrow(0, rows.start, rows.len()), of: None };
+        };
+        let texts: Vec<i64> =
+            of.iter().enumerate().filter(|(_, row)| rows.contains(row)).map(|(text, _)| text as i64).collect();
+        let of = of.iter().filter(|row| rows.contains(row)).map(|row| row - rows.start).collect();
+        let texts = Tensor::<1, Int>::from_data(TensorData::from(texts.as_slice()), &self.labels.device());
+        Self { labels: self.labels.clone().select(0, texts), of: Some(of) }
+    }
+
     /// What the decoder reads to make the labels, `[targets, positions]`: `start`, then all labels but the last, `pad` in
     /// place of [`IGNORED`].
     pub fn decoder_ids(&self, start: i64, pad: i64) -> Tensor<2, Int> {

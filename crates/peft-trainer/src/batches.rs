@@ -63,7 +63,7 @@ impl Cursor {
 }
 
 /// A seed for one batch that no other batch of the run shares (SplitMix64, Steele et al. 2014).
-fn step_seed(seed: u64, epoch: usize, batch: usize) -> u64 {
+pub(crate) fn step_seed(seed: u64, epoch: usize, batch: usize) -> u64 {
     let mut z = seed ^ ((epoch as u64) << 40) ^ ((batch as u64) << 8) ^ 0x9e37_79b9_7f4a_7c15;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -4,6 +4,8 @@
 //! `src/models/EncoderDecoder.py`). Everything follows from one number a token, which [`token_losses`] makes once: a
 //! vocabulary is tens of thousands wide, so scores are the largest tensor of a step.
 
+use std::ops::Range;
+
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
 use peft_data::IGNORED;
@@ -36,6 +38,27 @@ impl Choices {
             of_row[row].push(text);
         }
         of_row
+    }
+
+    /// Those of some rows.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn share(&self, rows: Range<usize>) -> Self {
+        let own = || self.rows.iter().zip(&self.labels).filter(|(row, _)| rows.contains(row));
+        Self {
+            labels: own().map(|(_, text)| text.clone()).collect(),
+            rows: own().map(|(row, _)| row - rows.start).collect(),
+            right: self.right[rows.clone()].to_vec(),
+        }
+    }
+
+    /// Tokens of the right texts, and of the wrong ones.
+    fn tokens(&self) -> [usize; 2] {
+        let right = self.right_texts();
+        let all = self.labels.iter().map(|ids| tokens(ids)).sum::<usize>();
+        let right = right.iter().map(|&text| tokens(&self.labels[text])).sum();
+        [right, all - right]
     }
 
     /// The place in the list of each row's right text.
@@ -110,20 +133,31 @@ pub fn choice_scores(nll: Tensor<2>, labels: &[Vec<i64>], length_norm: f64) -> T
 /// # Panics
 /// If a row has no right choice, or `choices` are not those of `nll`.
 pub fn choice_losses(nll: Tensor<2>, choices: &Choices, weights: &ChoiceWeights) -> Tensor<1> {
+    choice_losses_of(nll, choices, weights, choices)
+}
+
+/// [`choice_losses`] as the rows have them in the batch of `whole`, which they may be a share of: what is divided by are its
+/// rows and its tokens.
+pub(crate) fn choice_losses_of(
+    nll: Tensor<2>,
+    choices: &Choices,
+    weights: &ChoiceWeights,
+    whole: &Choices,
+) -> Tensor<1> {
     let [texts, positions] = nll.dims();
     assert_eq!(texts, choices.labels.len(), "labels for each text");
     let (device, rows) = (nll.device(), choices.right.len());
     let by_row = choices.by_row();
     let right = choices.right_texts();
+    let (all_rows, [right_tokens, wrong_tokens]) = (whole.right.len(), whole.tokens());
     let indices = |texts: &[usize]| {
         let texts: Vec<i64> = texts.iter().map(|&text| text as i64).collect();
         Tensor::<1, Int>::from_data(TensorData::from(texts.as_slice()), &device)
     };
     let mut loss = Tensor::zeros([rows], &device);
     if weights.lm != 0.0 {
-        let count: usize = right.iter().map(|&text| tokens(&choices.labels[text])).sum();
         let sums = nll.clone().select(0, indices(&right)).sum_dim(1).squeeze_dim::<1>(1);
-        loss = loss + sums * (weights.lm * rows as f64 / count.max(1) as f64);
+        loss = loss + sums * (weights.lm * all_rows as f64 / right_tokens.max(1) as f64);
     }
     if weights.ln != 0.0 {
         let scores = choice_scores(nll.clone(), &choices.labels, weights.length_norm);
@@ -132,8 +166,7 @@ pub fn choice_losses(nll: Tensor<2>, choices: &Choices, weights: &ChoiceWeights)
     if weights.ul != 0.0 {
         let is_wrong = |(text, ids): (usize, &Vec<i64>)| if right.contains(&text) { vec![] } else { ids.clone() };
         let wrong: Vec<Vec<i64>> = choices.labels.iter().enumerate().map(is_wrong).collect();
-        let count: usize = wrong.iter().map(|ids| tokens(ids)).sum();
-        if count > 0 {
+        if wrong_tokens > 0 {
             let p = nll.neg().exp() * there(&wrong, positions, &device);
             let sums: Tensor<2> = (p.neg() + (1.0 + UNLIKELY)).log().neg().sum_dim(1).transpose();
             // A sum by index would add in any order on a GPU, and a resumed run must end in the same bytes.
@@ -141,7 +174,7 @@ pub fn choice_losses(nll: Tensor<2>, choices: &Choices, weights: &ChoiceWeights)
             let of_row: Vec<f32> = (0..rows).flat_map(of_row).collect();
             let of_row = Tensor::<2>::from_data(TensorData::new(of_row, [rows, texts]), &device);
             let sums = (of_row * sums).sum_dim(1).squeeze_dim::<1>(1);
-            loss = loss + sums * (weights.ul * rows as f64 / count as f64);
+            loss = loss + sums * (weights.ul * all_rows as f64 / wrong_tokens as f64);
         }
     }
     loss

@@ -13,6 +13,7 @@ pub mod metrics;
 mod objective;
 mod optimizer;
 pub mod progress;
+mod replicas;
 mod rows;
 pub mod schedule;
 mod settings;

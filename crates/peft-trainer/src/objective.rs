@@ -5,7 +5,7 @@ use burn::tensor::activation::{log_sigmoid, sigmoid, softmax};
 use peft_data::{IGNORED, Target};
 use peft_kernels::loss::cross_entropy;
 
-use crate::choices::{choice_losses, choice_scores, side_by_side, token_losses};
+use crate::choices::{choice_losses_of, choice_scores, side_by_side, token_losses};
 use crate::metrics::{Targets, labelled};
 
 /// The losses whose mean is what the reference minimises: one a row, or, of positions, one for each that has a class.
@@ -27,6 +27,11 @@ pub fn losses(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
 /// # Panics
 /// If there are not as many targets as rows.
 pub fn objective(scores: Tensor<3>, targets: &Targets) -> (Tensor<1>, Tensor<3>) {
+    objective_of(scores, targets, targets)
+}
+
+/// [`objective`] of a share of the rows of a batch: the losses are those that the rows have in the batch of `whole`.
+pub(crate) fn objective_of(scores: Tensor<3>, targets: &Targets, whole: &Targets) -> (Tensor<1>, Tensor<3>) {
     match targets {
         Targets::Texts(texts) => {
             let nll = token_losses(scores, texts);
@@ -47,13 +52,14 @@ pub fn objective(scores: Tensor<3>, targets: &Targets) -> (Tensor<1>, Tensor<3>)
             let nll = token_losses(scores, &choices.labels);
             let by_length = choice_scores(nll.clone().detach(), &choices.labels, weights.length_norm);
             let kept = side_by_side(by_length, &choices.by_row(), *most).unsqueeze_dim(1);
-            (choice_losses(nll, choices, weights), kept)
+            let whole = if let Targets::Choices { choices, .. } = whole { choices } else { choices };
+            (choice_losses_of(nll, choices, weights, whole), kept)
         }
-        _ => (of_positions(scores.clone(), targets), scores),
+        _ => (of_positions(scores.clone(), targets, whole), scores),
     }
 }
 
-fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
+fn of_positions(scores: Tensor<3>, targets: &Targets, whole: &Targets) -> Tensor<1> {
     let [rows, positions, outputs] = scores.dims();
     assert_eq!(rows, targets.rows(), "a target for each row");
     let device = scores.device();
@@ -86,8 +92,12 @@ fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
             cross_entropy(scores.reshape([rows * positions, outputs]), &all).select(0, places)
         }
         Targets::Spans(spans) => {
-            let first = of_places(scores.clone().narrow(2, 0, 1).squeeze_dim(2), spans.iter().map(|span| span.0));
-            let last = of_places(scores.narrow(2, 1, 1).squeeze_dim(2), spans.iter().map(|span| span.1));
+            let all = if let Targets::Spans(all) = whole { all } else { spans };
+            let first = |spans: &[(usize, usize)]| spans.iter().map(|span| span.0).collect::<Vec<_>>();
+            let last = |spans: &[(usize, usize)]| spans.iter().map(|span| span.1).collect::<Vec<_>>();
+            let of = |output| scores.clone().narrow(2, output, 1).squeeze_dim(2);
+            let first = of_places(of(0), &first(spans), &first(all));
+            let last = of_places(of(1), &last(spans), &last(all));
             (first + last).div_scalar(2.0)
         }
         Targets::Texts(_) | Targets::Choices { .. } => unreachable!("they have losses of their own"),
@@ -95,14 +105,14 @@ fn of_positions(scores: Tensor<3>, targets: &Targets) -> Tensor<1> {
 }
 
 /// The cross-entropy of a place among the positions, `[rows, positions]` to `[rows]`. A place that is not there costs
-/// nothing, and the others so much more that the mean of all is the mean of those.
-fn of_places(logits: Tensor<2>, places: impl Iterator<Item = usize> + Clone) -> Tensor<1> {
-    let [rows, positions] = logits.dims();
-    let there = places.clone().filter(|&place| place < positions).count();
-    let share = rows as f32 / there.max(1) as f32;
-    let weights: Vec<f32> = places.clone().map(|place| if place < positions { share } else { 0.0 }).collect();
+/// nothing, and the others so much more that the mean over `all` is the mean of those.
+fn of_places(logits: Tensor<2>, places: &[usize], all: &[usize]) -> Tensor<1> {
+    let positions = logits.dims()[1];
+    let there = all.iter().filter(|&&place| place < positions).count();
+    let share = all.len() as f32 / there.max(1) as f32;
+    let weights: Vec<f32> = places.iter().map(|&place| if place < positions { share } else { 0.0 }).collect();
     let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &logits.device());
-    let places: Vec<i64> = places.map(|place| place.min(positions - 1) as i64).collect();
+    let places: Vec<i64> = places.iter().map(|&place| place.min(positions - 1) as i64).collect();
     cross_entropy(logits, &places) * weights
 }
 

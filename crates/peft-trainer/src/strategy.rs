@@ -3,7 +3,7 @@
 //! burn-train's own strategies evaluate and save at the end of an epoch and begin at the start of one. This one is
 //! given to it as a custom [`SupervisedLearningStrategy`]: metrics, progress, early stopping and the learner stay
 //! burn-train's; clipping by the global norm, evaluation and checkpoints after any step, and a resumption that
-//! continues in the middle of an epoch are added.
+//! continues in the middle of an epoch are added, and replicas of the base that learn from a share of each batch.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -30,6 +30,7 @@ use crate::metric_log::{JsonLines, MetricHistory};
 use crate::metrics::{ScoreKind, Scored};
 use crate::optimizer::Factor;
 use crate::progress::{EvalReport, ProgressHandle, StepReport};
+use crate::replicas::Replicas;
 use crate::settings::Settings;
 use crate::trainee::Trainee;
 
@@ -44,6 +45,8 @@ pub(crate) struct ByStep<P: Method> {
     /// Steps of the whole run.
     pub(crate) total_steps: usize,
     pub(crate) device: Device,
+    /// Further devices that learn from a share of each batch.
+    pub(crate) replicas: Vec<Device>,
     pub(crate) cursor: Arc<Cursor>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) state: State,
@@ -76,6 +79,7 @@ where
         let mut run = Run {
             by: self,
             learner,
+            replicas: Replicas::none(),
             train: train.to_device(&self.device),
             valid: valid.to_device(&self.device.clone().inner()),
             state: self.state.clone(),
@@ -90,7 +94,7 @@ where
                 processor: components.event_processor,
             },
         };
-        let ended = run.resume().and_then(|()| run.go());
+        let ended = run.replicate().and_then(|()| run.resume()).and_then(|()| run.go());
         if let Err(error) = &ended {
             run.components.interrupter.stop(Some(&error.to_string()));
         }
@@ -110,6 +114,7 @@ struct Components<M: Scorer + 'static, P: Method + 'static> {
 struct Run<'a, M: Scorer + 'static, P: Method + 'static> {
     by: &'a ByStep<P>,
     learner: Learner<Trainee<M, P>>,
+    replicas: Replicas<P>,
     train: Arc<dyn DataLoader<LabelledBatch>>,
     valid: Arc<dyn DataLoader<LabelledBatch>>,
     state: State,
@@ -124,6 +129,12 @@ struct Run<'a, M: Scorer + 'static, P: Method + 'static> {
 }
 
 impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
+    /// Lays a replica of the base on each of the further devices.
+    fn replicate(&mut self) -> Result<()> {
+        self.replicas = Replicas::new(&self.learner.model(), &self.by.replicas)?;
+        Ok(())
+    }
+
     /// Takes the run up where its last checkpoint left it.
     fn resume(&mut self) -> Result<()> {
         if self.state.step == 0 {
@@ -166,7 +177,10 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
             let mut scored = Vec::with_capacity(group);
             for item in items.by_ref().take(group) {
                 let item = item.map_err(|error| Error::Training(error.to_string()))?;
-                let output = self.learner.train_step(item);
+                let output = match self.replicas.is_empty() {
+                    true => self.learner.train_step(item),
+                    false => self.replicas.step(&self.learner.model(), item)?,
+                };
                 match group {
                     1 => grads = Some(output.grads),
                     _ => accumulator.accumulate(&self.learner.model(), output.grads),

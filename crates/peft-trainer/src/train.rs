@@ -36,6 +36,9 @@ pub const METRICS: &str = "metrics.jsonl";
 pub struct Plan<'a, M: Scorer, P: Method> {
     /// The frozen base and the adapter to train, on an autodiff device.
     pub trainee: Trainee<M, P>,
+    /// Further devices, each of which gets a replica of the base and learns from its share of the rows of every batch.
+    /// The numbers are those of the trainee alone but for rounding, and for what dropout draws.
+    pub replicas: Vec<Device>,
     /// The numbers.
     pub settings: Settings,
     /// Rows to train on.
@@ -120,6 +123,7 @@ where
         epochs,
         total_steps,
         device: device.clone(),
+        replicas: plan.replicas.clone(),
         cursor: cursor.clone(),
         checkpoints: checkpoints.clone(),
         state,

@@ -1,14 +1,15 @@
 //! What burn-train trains: a frozen backbone and the adapter on it.
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use peft_core::{Adapter, Frozen, Hooks, Method, on_device};
 use peft_models::{Batch, Generated, GenerationConfig, Scorer};
 
 use crate::batches::LabelledBatch;
-use crate::metrics::Scored;
-use crate::objective::objective;
+use crate::metrics::{Scored, Targets};
+use crate::objective::{objective, objective_of};
 
 /// A frozen model and the adapter trained on it. To Burn its parameters are the adapter's alone.
 #[derive(Module, Debug)]
@@ -25,20 +26,47 @@ impl<M: Scorer, P: Method> Trainee<M, P> {
         Self { backbone: Frozen::new(backbone), adapter }
     }
 
-    fn score(&self, item: LabelledBatch) -> (Tensor<1>, Scored) {
+    /// Gradients of the mean of the losses that the rows of `item` have in the batch of `whole`, of which they may be a
+    /// share.
+    pub(crate) fn learn(&self, item: LabelledBatch, whole: &Targets) -> Learned {
         let scores = self.backbone.scores(&item.batch, &self.adapter);
-        let (loss, scores) = objective(scores, &item.targets);
-        let scored = Scored {
-            loss: without_graph(loss.clone()),
-            scores: without_graph(scores),
-            targets: item.targets,
-            tokens: item.tokens,
-            rows: item.rows,
-            texts: Vec::new(),
-            fault: None,
+        let losses = item.targets.losses(scores.dims()[1]);
+        let (loss, scored) = outcome(item, |targets| objective_of(scores, targets, whole));
+        let loss = loss.mean();
+        let loss = match self.adapter.penalty() {
+            Some(penalty) => on_device(penalty, &loss.device()) + loss,
+            None => loss,
         };
-        (loss, scored)
+        Learned { grads: GradientsParams::from_grads(loss.backward(), self), scored, losses }
     }
+
+    fn score(&self, item: LabelledBatch) -> Scored {
+        let scores = self.backbone.scores(&item.batch, &self.adapter);
+        outcome(item, |targets| objective(scores, targets)).1
+    }
+}
+
+/// What a batch, or a share of one, has taught.
+pub(crate) struct Learned {
+    pub(crate) grads: GradientsParams,
+    pub(crate) scored: Scored,
+    /// How many losses `grads` are the mean of; 0 where there was nothing to learn.
+    pub(crate) losses: usize,
+}
+
+/// The losses of a batch by `objective`, with their graph, and what is left of it for the metrics.
+fn outcome(item: LabelledBatch, objective: impl FnOnce(&Targets) -> (Tensor<1>, Tensor<3>)) -> (Tensor<1>, Scored) {
+    let (loss, scores) = objective(&item.targets);
+    let scored = Scored {
+        loss: without_graph(loss.clone()),
+        scores: without_graph(scores),
+        targets: item.targets,
+        tokens: item.tokens,
+        rows: item.rows,
+        texts: Vec::new(),
+        fault: None,
+    };
+    (loss, scored)
 }
 
 /// The values alone: metrics must not keep a step's graph alive.
@@ -53,13 +81,9 @@ impl<M: Scorer, P: Method> TrainStep for Trainee<M, P> {
     fn step(&self, item: LabelledBatch) -> TrainOutput<Scored> {
         // Dropout draws from the devices' generators. Seeded anew for each batch, they need not be saved to resume.
         self.devices().iter().for_each(|device| device.seed(item.seed));
-        let (loss, scored) = self.score(item);
-        let loss = loss.mean();
-        let loss = match self.adapter.penalty() {
-            Some(penalty) => on_device(penalty, &loss.device()) + loss,
-            None => loss,
-        };
-        TrainOutput::new(self, loss.backward(), scored)
+        let whole = item.targets.clone();
+        let Learned { grads, scored, .. } = self.learn(item, &whole);
+        TrainOutput { grads, item: scored }
     }
 }
 
@@ -70,7 +94,7 @@ impl<M: Scorer, P: Method> InferenceStep for Trainee<M, P> {
     fn step(&self, item: LabelledBatch) -> Scored {
         let written =
             item.generation.as_deref().map(|config| written(&*self.backbone, &item.batch, config, &self.adapter));
-        let scored = self.score(item).1;
+        let scored = self.score(item);
         match written {
             None => scored,
             Some(Ok(texts)) => Scored { texts, ..scored },

@@ -1,5 +1,7 @@
 //! What one step of training or evaluation hands to the metrics.
 
+use std::ops::Range;
+
 use burn::prelude::*;
 use burn::tensor::{ExecutionError, TensorData};
 use burn::train::metric::{AccuracyInput, Adaptor, ItemLazy, LossInput};
@@ -47,6 +49,32 @@ impl Targets {
             Self::Spans(rows) => rows.len(),
             Self::Texts(rows) => rows.len(),
             Self::Choices { choices, .. } => choices.right.len(),
+        }
+    }
+
+    /// Those of some rows.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn share(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Classes(all) => Self::Classes(all[rows].to_vec()),
+            Self::Sets(all) => Self::Sets(all[rows].to_vec()),
+            Self::Values(all) => Self::Values(all[rows].to_vec()),
+            Self::Tokens(all) => Self::Tokens(all[rows].to_vec()),
+            Self::Spans(all) => Self::Spans(all[rows].to_vec()),
+            Self::Texts(all) => Self::Texts(all[rows].to_vec()),
+            Self::Choices { choices, weights, most } => {
+                Self::Choices { choices: choices.share(rows), weights: *weights, most: *most }
+            }
+        }
+    }
+
+    /// How many losses are there to be averaged, of scores at so many positions: 0 where there is nothing to learn.
+    pub(crate) fn losses(&self, positions: usize) -> usize {
+        match self {
+            Self::Tokens(rows) | Self::Texts(rows) => labelled(rows, positions).count(),
+            _ => self.rows(),
         }
     }
 }
