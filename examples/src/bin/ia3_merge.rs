@@ -36,6 +36,7 @@ fn main() -> Result<()> {
         train: rows("train.tsv", 2048, &encoder)?,
         valid: rows("valid.tsv", 917, &encoder)?,
         folder: run,
+        replicas: Vec::new(),
         save: Arc::new(move |adapter, folder| save_adapter(adapter, &config, folder)),
         renderer: Box::new(progress.renderer()),
         progress,
