@@ -93,6 +93,11 @@ fn quantised(model: AnyModel, bits: Option<u8>) -> Result<AnyModel> {
         Some(4) => Bits::Four,
         Some(other) => bail!("base_bits: {other} is neither 8 nor 4"),
     };
+    #[cfg(feature = "ndarray")]
+    #[allow(deprecated)] // It is kept for comparison.
+    if bits == Bits::Four && model.device().inner() == Device::ndarray() {
+        bail!("base_bits: ndarray has no 4 bits; use 8, or another backend");
+    }
     let divides = |(_, [d_in, d_out]): (_, [usize; 2])| d_in % BLOCK == 0 && d_out % BLOCK == 0;
     let block = model.sites().linears().all(divides).then_some(BLOCK as u8);
     let scheme = scheme(&model.device(), bits, block);
