@@ -2,6 +2,9 @@
 
 use anyhow::{Result, bail};
 use burn::prelude::Device;
+// Named for its feature, which has it generate CUDA C++.
+#[cfg(feature = "cuda-nvrtc")]
+use cubecl_cuda as _;
 
 /// The backends compiled in, the fastest first.
 const BUILT: &[&str] = &[

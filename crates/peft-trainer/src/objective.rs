@@ -13,7 +13,7 @@ use crate::metrics::{Targets, labelled};
 /// `scores`: `[rows, positions, outputs]`, one position for what is said of a whole text. Classes: cross-entropy. Sets of
 /// classes: binary cross-entropy, averaged over the outputs. Values: squared error of the one output. Spans: the mean of
 /// the cross-entropies, over the row's positions, of the beginning and of the end. Texts: the cross-entropy of each
-/// token. Choices: T-Few's, see [`choice_losses`]; the rows of `scores` are the choices.
+/// token. Choices: T-Few's, see [`choice_losses`](crate::choices::choice_losses); the rows of `scores` are the choices.
 ///
 /// # Panics
 /// If there are not as many targets as rows.
