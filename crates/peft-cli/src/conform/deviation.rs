@@ -69,7 +69,7 @@ impl Report {
         }
     }
 
-    /// Gradients of `names`, got and wanted: of each the largest difference relative to its largest value, or to `floor` if
+    /// Gradients by name, got and wanted: of each the largest difference relative to its largest value, or to `floor` if
     /// that is larger.
     pub(crate) fn gradients(&mut self, pairs: &[(&str, &TensorData, &TensorData)], floor: f64, bound: f64) {
         const WHAT: &str = "grads";

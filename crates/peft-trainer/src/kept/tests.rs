@@ -205,8 +205,9 @@ fn trainee(below: &str, device: &Device) -> Trainee<AnyBert, Nothing> {
     Trainee::new(model, Adapter { method: Nothing {}, saved })
 }
 
+/// A method without parameters: what is trained are copies of the base's.
 #[derive(Module, Debug)]
-struct Nothing {}
+pub(crate) struct Nothing {}
 
 impl peft_core::Hooks for Nothing {}
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::choices::{ChoiceWeights, Choices, choice_losses, choice_losses_of};
+use crate::kept::tests::Nothing;
 use crate::objective::{losses, objective_of};
 use crate::rows::Rows;
 use crate::rows::tests::{bert as encoder, examples};
@@ -24,25 +25,6 @@ fn trainee(dropout: f64, device: &Device) -> Trainee<AnyBert, Nothing> {
     let upper = |site: &Site, _: &str| site.name().contains("layer.1") || site.name().contains("classifier");
     let copies = Overrides::copy_of(&model, model.sites(), upper);
     Trainee::new(model, Adapter { method: Nothing {}, saved: copies })
-}
-
-#[derive(Module, Debug)]
-struct Nothing {}
-
-impl peft_core::Hooks for Nothing {}
-
-impl Method for Nothing {
-    fn kind(&self) -> &'static str {
-        "NOTHING"
-    }
-
-    fn sites(&self) -> Vec<Site> {
-        Vec::new()
-    }
-
-    fn stored(&self) -> Vec<peft_core::Stored> {
-        Vec::new()
-    }
 }
 
 fn rows() -> Rows {
