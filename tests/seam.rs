@@ -12,6 +12,7 @@ use peft::models::Scorer;
 use peft::models::bert::names::{from_reference, to_reference};
 use peft::models::bert::{AnyBert, BertHead};
 use peft::prelude::*;
+use rstest::rstest;
 
 use crate::support::*;
 
@@ -116,6 +117,46 @@ fn the_sum_and_the_normalisation_can_be_replaced_and_compose() {
     let rows = run(&routed);
     close(rows.clone().narrow(0, 0, 1), bare.narrow(0, 0, 1));
     close(rows.narrow(0, 1, 1), base.narrow(0, 1, 1));
+}
+
+/// Notes how many positions the last linear of the last layer is run for, and may say that it needs all.
+struct Wide {
+    mixes: bool,
+    seen: Mutex<Vec<usize>>,
+}
+
+impl Hooks for Wide {
+    fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {
+        if op.site.name() == "bert.encoder.layer.1.output.dense" {
+            self.seen.lock().unwrap().push(x.dims()[1]);
+        }
+        op.run(x)
+    }
+    fn mixes_positions(&self) -> bool {
+        self.mixes
+    }
+}
+
+#[rstest]
+#[case::each_by_itself(false, false)]
+#[case::each_by_itself_inside_of_others(false, true)]
+#[case::mixed(true, false)]
+#[case::mixed_inside_of_others(true, true)]
+fn the_last_layer_is_run_for_what_is_pooled(#[case] mixes: bool, #[case] composed: bool) {
+    let device = Device::flex();
+    let model = bert(&device);
+    let base = model.forward(&batch(&device), &Identity);
+    let hooks = Wide { mixes, seen: Mutex::default() };
+    let got = match composed {
+        true => {
+            let pair: (&dyn Hooks, Identity) = (&hooks, Identity);
+            model.forward(&batch(&device), &Routed::new(vec![Some((0, &pair as &dyn Hooks)), None]))
+        }
+        false => model.forward(&batch(&device), &hooks),
+    };
+    close(got, base);
+    let all = batch(&device).input_ids.dims()[1];
+    assert_eq!(hooks.seen.into_inner().unwrap(), [if mixes { all } else { 1 }]);
 }
 
 fn check_bert<M: Backbone>(model: &M, run: impl FnOnce(&Notes)) {

@@ -135,6 +135,11 @@ impl Hooks for Bottleneck {
     fn acts_at(&self, at: &Site) -> bool {
         self.plan.index.contains_key(at)
     }
+
+    /// A gate opens by a mean over the sequence.
+    fn mixes_positions(&self) -> bool {
+        self.layers.iter().any(Layer::is_gated)
+    }
 }
 
 impl Method for Bottleneck {
@@ -182,5 +187,9 @@ impl Hooks for Dropped<'_> {
 
     fn acts_at(&self, at: &Site) -> bool {
         !self.leaves_out(at) && self.adapter.acts_at(at)
+    }
+
+    fn mixes_positions(&self) -> bool {
+        self.adapter.mixes_positions()
     }
 }

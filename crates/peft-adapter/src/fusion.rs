@@ -182,6 +182,10 @@ impl Hooks for Fusion {
     fn acts_at(&self, at: &Site) -> bool {
         self.shape.index.contains_key(at)
     }
+
+    fn mixes_positions(&self) -> bool {
+        self.adapters.iter().any(Hooks::mixes_positions)
+    }
 }
 
 impl Method for Fusion {

@@ -79,6 +79,11 @@ impl Layer {
         })
     }
 
+    /// Whether it opens by a mean over the sequence.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
     /// The scaled up-projection of `x`: what fusion attends to. `[batch, seq, d_model]`, same shape out.
     pub(crate) fn update(&self, place: &Place, x: Tensor<3>, rule: Option<&Tensor<3>>) -> Tensor<3> {
         let (device, [rows, ..]) = (x.device(), x.dims());

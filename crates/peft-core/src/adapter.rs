@@ -126,6 +126,9 @@ impl<P: Method> Hooks for Adapter<P> {
     fn acts_at(&self, at: &Site) -> bool {
         self.saved.holds(at) || self.method.acts_at(at)
     }
+    fn mixes_positions(&self) -> bool {
+        self.method.mixes_positions()
+    }
     fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
         match self.replaces(op) {
             true => (&self.saved, &self.method).linear_form(op, inside),

@@ -15,7 +15,7 @@ use crate::virtual_tokens::{KeyValue, Prompt, Spans};
 /// The places at which a method may answer. Every default is the identity.
 ///
 /// Apart from [`prefix`](Self::prefix) and [`prompt`](Self::prompt), which are asked for once for a text, a hook treats
-/// every position by itself. So whoever makes a text token by token may hand it one position at a time, or in one step a
+/// every position by itself, unless it says that it [does not](Self::mixes_positions). So whoever makes a text token by token may hand it one position at a time, or in one step a
 /// position for each of several continuations of a row: `seq` is whatever is computed at once.
 pub trait Hooks: Send + Sync {
     /// Around a frozen linear. `x`: `[batch, seq, d_in]`; returns `[batch, seq, d_out]`.
@@ -53,6 +53,12 @@ pub trait Hooks: Send + Sync {
     fn acts_at(&self, at: &Site) -> bool {
         let _ = at;
         true
+    }
+
+    /// Whether what these make of a position depends on others of its row: a gated adapter takes a mean over them. A model
+    /// then computes all positions of its last layer, also those that its head does not read; true is always right.
+    fn mixes_positions(&self) -> bool {
+        false
     }
 
     /// What [`linear`](Self::linear) makes of `op` in closed form, if it has one, where the hooks inside make `inside` of
@@ -134,6 +140,9 @@ macro_rules! through {
             fn acts_at(&self, at: &Site) -> bool {
                 (**self).acts_at(at)
             }
+            fn mixes_positions(&self) -> bool {
+                (**self).mixes_positions()
+            }
             fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
                 (**self).linear_form(op, inside)
             }
@@ -180,6 +189,9 @@ impl<A: Hooks, B: Hooks> Hooks for (A, B) {
     }
     fn acts_at(&self, at: &Site) -> bool {
         self.0.acts_at(at) || self.1.acts_at(at)
+    }
+    fn mixes_positions(&self) -> bool {
+        self.0.mixes_positions() || self.1.mixes_positions()
     }
     fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
         self.1.linear_form(op, self.0.linear_form(op, inside)?)
@@ -230,6 +242,9 @@ impl Hooks for Chain<'_> {
     }
     fn acts_at(&self, at: &Site) -> bool {
         self.hooks.acts_at(at) || self.inner.is_some_and(|inner| inner.acts_at(at))
+    }
+    fn mixes_positions(&self) -> bool {
+        self.hooks.mixes_positions() || self.inner.is_some_and(|inner| inner.mixes_positions())
     }
     fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
         self.hooks.linear_form(op, form_of(self.inner, op, inside)?)

@@ -178,6 +178,10 @@ impl Hooks for Routed<'_> {
         self.groups.iter().filter_map(Group::hooks).any(|hooks| hooks.acts_at(at))
     }
 
+    fn mixes_positions(&self) -> bool {
+        self.groups.iter().filter_map(Group::hooks).any(|hooks| hooks.mixes_positions())
+    }
+
     /// One for all rows, or nothing that differs from row to row.
     fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
         let acts = |hooks: &dyn Hooks| hooks.acts_at(op.site) || op.tied.is_some_and(|table| hooks.acts_at(table));

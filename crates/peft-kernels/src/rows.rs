@@ -3,6 +3,7 @@
 use burn::prelude::*;
 
 use crate::linear::{LowRank, linear};
+#[cfg(feature = "flex")]
 use crate::switch::covers;
 
 /// `xW + b + s·B(A(x))` with a path of its own for each row of the batch: row `i` has `paths[of_row[i]]`, or none. `x`
@@ -41,8 +42,8 @@ pub fn low_rank_rows(x: Tensor<3>, paths: &[LowRank], of_row: &[Option<usize>]) 
     composed(x, paths, of_row)
 }
 
+#[cfg(feature = "flex")]
 fn covered(paths: &[LowRank]) -> bool {
-    let _ = covers::<3>;
     paths.iter().all(|path| covers(&path.a) && covers(&path.b))
 }
 

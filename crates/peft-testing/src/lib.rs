@@ -84,7 +84,7 @@ pub fn shake<M: Module>(module: M, by: f64) -> M {
 }
 
 /// `module` with such noise for every matrix, whatever it held, and added to every vector: the same each time.
-fn drawn<M: Module>(module: M, by: f64) -> M {
+pub fn drawn<M: Module>(module: M, by: f64) -> M {
     module.map(&mut Noise { by, over: true })
 }
 

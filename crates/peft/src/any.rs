@@ -183,6 +183,9 @@ macro_rules! methods {
             fn acts_at(&self, at: &Site) -> bool {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.acts_at(at),)* }
             }
+            fn mixes_positions(&self) -> bool {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.mixes_positions(),)* }
+            }
             fn linear_form(&self, op: &LinearOp<'_>, inside: LinearForm) -> Option<LinearForm> {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(method) => method.linear_form(op, inside),)* }
             }

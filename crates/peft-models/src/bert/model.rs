@@ -64,9 +64,9 @@ impl BertModel {
 
     /// The same for who reads the position that each row is [pooled](Self::pool) at alone.
     ///
-    /// Nothing reads what the last layer makes of the others. In a batch that was begun, whose hooks treat every position by
-    /// itself, it is run for that position, and the others are there as keys and values. In any other it is run for all: a
-    /// gated adapter of AdapterHub's takes a mean over them.
+    /// Nothing reads what the last layer makes of the others, so it is run for that position, and the others are there as
+    /// keys and values; for all of them where hooks [mix positions](Hooks::mixes_positions), or rows are pooled at different
+    /// ones.
     pub fn forward_pooled(&self, batch: &Batch, hooks: &dyn Hooks) -> BertOutput {
         self.run(batch, true, hooks)
     }
@@ -78,7 +78,7 @@ impl BertModel {
         };
         let mut mask = AttentionMask::new(embedded.mask, batch.rows());
         let Embedded { hidden, virtual_tokens, pooled: at, .. } = embedded;
-        let only = same(&at).filter(|_| pooled && batch.begun.is_some() && from < self.encoder.depth());
+        let only = same(&at).filter(|_| pooled && from < self.encoder.depth() && !hooks.mixes_positions());
         let hidden = self.encoder.forward(hidden, from.., only, &mut mask, hooks);
         match only {
             Some(_) => BertOutput { hidden, virtual_tokens: 0, pooled: vec![0; at.len()] },
