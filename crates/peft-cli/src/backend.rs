@@ -92,6 +92,31 @@ fn there(
     }
 }
 
+/// Has what wgpu reports of a device end the program with one line. Burn panics on a thread of its own there, and who
+/// waits for what that thread was to compute waits for ever.
+#[cfg(feature = "wgpu")]
+pub(crate) fn end_with_the_device(code: u8) {
+    let panics = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str().and_then(reported) {
+        Some(line) => {
+            eprintln!("{line}");
+            std::process::exit(code.into());
+        }
+        None => panics(panic),
+    }));
+}
+
+/// The line for what a thread of Burn's panics with, if it is wgpu's.
+#[cfg(feature = "wgpu")]
+fn reported(panic: &str) -> Option<String> {
+    let error = panic.strip_prefix("wgpu error: ")?.replace('\n', " ");
+    let advice = match error.contains("Out of Memory") {
+        true => "; make batches smaller, or set CUBECL_AUTOTUNE_LEVEL=full: the tuning of kernels takes up to 2 GiB otherwise",
+        false => "",
+    };
+    Some(format!("error: the device failed: {}{advice}", error.trim()))
+}
+
 /// The device that `option` calls `name`.
 ///
 /// # Errors
@@ -161,6 +186,15 @@ mod tests {
             (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
             (got, want) => panic!("{got:?} where {want:?} is wanted"),
         }
+    }
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn what_a_device_reports_is_one_line_and_says_what_to_do() {
+        let line = reported("wgpu error: Out of Memory\n").unwrap();
+        assert!(line.starts_with("error: the device failed: Out of Memory; ") && !line.contains('\n'), "{line}");
+        assert_eq!(reported("wgpu error: Device lost").unwrap(), "error: the device failed: Device lost");
+        assert_eq!(reported("index out of bounds"), None);
     }
 
     #[test]

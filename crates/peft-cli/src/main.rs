@@ -38,6 +38,8 @@ const USAGE: u8 = 2;
 const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "wgpu")]
+    backend::end_with_the_device(FAILURE);
     let cli = match cli::Cli::of_arguments(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
