@@ -2,7 +2,8 @@
 //!
 //! What the kernels make is of the same sizes in every step. Memory fresh from the system is cleared when it is first
 //! touched, and given back it has to be asked for again: a tenth of a training step. So what is dropped is kept, and never
-//! more of it, with what is in use, than was once in use at the same time.
+//! more of it, with what is in use, than was once in use at the same time. A forward pass alone has little in use at once, in
+//! pieces too different to stand for each other, so 64 MiB are allowed in any case.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -14,7 +15,10 @@ use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProper
 /// Fewer values than these are left to the allocator, which keeps them itself.
 const FEW: usize = 1 << 14;
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), idle_len: 0, live_len: 0, most: 0 });
+/// So many values are kept however few were in use.
+const KEPT: usize = 1 << 24;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool::new(KEPT));
 
 struct Pool {
     /// What nobody uses, the longest unused first.
@@ -23,11 +27,16 @@ struct Pool {
     idle_len: usize,
     /// Values that are in use.
     live_len: usize,
-    /// The most that ever were.
+    /// The most that ever were, or may be kept.
     most: usize,
 }
 
 impl Pool {
+    /// One that may keep `most`, or what was once in use.
+    const fn new(most: usize) -> Self {
+        Self { idle: Vec::new(), idle_len: 0, live_len: 0, most }
+    }
+
     /// Memory for at least `len` values, if some is idle that is not half as large again, and what is to be freed.
     fn take(&mut self, len: usize) -> (Option<Vec<f32>>, Vec<Vec<f32>>) {
         let fits = |memory: &Vec<f32>| (len..=len + len / 2).contains(&memory.len());
@@ -142,10 +151,6 @@ impl AllocationController for Values {
 mod tests {
     use super::*;
 
-    fn pool() -> Pool {
-        Pool { idle: Vec::new(), idle_len: 0, live_len: 0, most: 0 }
-    }
-
     /// Takes as `Values` does.
     fn take(pool: &mut Pool, len: usize) -> Vec<f32> {
         pool.take(len).0.unwrap_or_else(|| vec![0.0; len])
@@ -153,8 +158,7 @@ mod tests {
 
     #[test]
     fn what_was_left_is_taken_again_if_it_is_not_much_too_large() {
-        // As if much had been in use once: nothing has to go.
-        let mut pool = Pool { most: 1000, ..pool() };
+        let mut pool = Pool::new(1000);
         let memory = take(&mut pool, 100);
         let place = memory.as_ptr();
         pool.give(memory);
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn there_is_never_more_than_was_in_use_at_once() {
-        let mut pool = pool();
+        let mut pool = Pool::new(0);
         for sizes in [[300, 50, 50], [10, 200, 20], [150, 150, 100], [31, 7, 3]] {
             let taken: Vec<_> = sizes.map(|len| take(&mut pool, len)).into();
             assert!(pool.live_len + pool.idle_len <= pool.most && pool.most <= 500, "{sizes:?}");

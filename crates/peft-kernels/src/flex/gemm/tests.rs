@@ -130,3 +130,15 @@ fn a_long_sum_is_taken_in_parts() {
 fn a_matrix_beyond_its_memory_is_refused() {
     Matrix::strided(&[0.0; 5], [2, 3], [3, 1]);
 }
+
+#[test]
+fn columns_are_copied_in_one_piece() {
+    // Whole lines and groups of columns, more than these, and less.
+    for [m, n, from, len] in [[48, 24, 0, 24], [37, 21, 3, 13], [5, 4, 1, 2]] {
+        let values: Vec<f32> = (0..m * n).map(|i| i as f32).collect();
+        let (copy, apart) = Matrix::new(&values, [m, n]).columns(from, len);
+        for (i, j) in (0..m).flat_map(|i| (0..len).map(move |j| (i, j))) {
+            assert_eq!(copy[j * apart + i], values[i * n + from + j], "{m} {n}: {i} {j}");
+        }
+    }
+}
