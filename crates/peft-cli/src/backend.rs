@@ -111,7 +111,9 @@ pub(crate) fn end_with_the_device(code: u8) {
 fn reported(panic: &str) -> Option<String> {
     let error = panic.strip_prefix("wgpu error: ")?.replace('\n', " ");
     let advice = match error.contains("Out of Memory") {
-        true => "; make batches smaller, or set CUBECL_AUTOTUNE_LEVEL=full: the tuning of kernels takes up to 2 GiB otherwise",
+        true => {
+            "; make batches smaller, or set CUBECL_AUTOTUNE_LEVEL=full: the tuning of kernels takes up to 2 GiB otherwise"
+        }
         false => "",
     };
     Some(format!("error: the device failed: {}{advice}", error.trim()))
