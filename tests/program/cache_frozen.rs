@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use burn::prelude::*;
+use peft::adapter::BottleneckConfig;
+use peft::models::bert::{AnyBert, BertHead};
+use peft::{AnyConfig, read_adapter, save_adapter};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -177,7 +181,14 @@ fn a_size_that_makes_no_sense_is_refused(#[case] options: &str, #[case] says: &s
 fn a_gated_adapter_is_refused() {
     let place = Place::new();
     place.succeeds(&train("--method adapter --leave-out 0 --max-steps 1"));
-    place.edit("run/adapter_config.json", "\"use_gating\": false", "\"use_gating\": true");
+    // The program begins none.
+    let device = Device::flex();
+    let base = AnyBert::from_folder(&place.path("base"), BertHead::Sequence, Some(2), &device).unwrap().module;
+    let (AnyConfig::Bottleneck(config), _) = read_adapter(&place.path("run")).unwrap() else {
+        panic!("another method")
+    };
+    let config = AnyConfig::Bottleneck(BottleneckConfig { use_gating: true, ..config });
+    save_adapter(&config.init(&base).unwrap(), &config, &place.path("run")).unwrap();
     let says = ["cache_frozen: an adapter with use_gating reads padding"];
     place.refuses(&train("--init-adapter run --output other --cache-frozen"), &says);
 }

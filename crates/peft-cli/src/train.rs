@@ -12,7 +12,7 @@ use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
 use peft::{AnyConfig, read_adapter, save_adapter};
 use peft_data::{Encoder, Labels};
 use peft_trainer::progress::ProgressHandle;
-use peft_trainer::{Plan, Rows, Settings, Trainee, frozen_part, train};
+use peft_trainer::{Plan, Rows, Trainee, frozen_part, train};
 use serde_json::{Map, Value, json};
 
 use crate::base;
@@ -132,7 +132,6 @@ impl Session {
         let adapter = self.options.init_adapter.as_deref();
         let start =
             Start { model: &model, encoder: &self.encoder, rows: &self.train, settings: &settings, adapter, run };
-        refuse_gates(&config, &settings)?;
         let config = complete(config, &start)?;
         let adapter = begin(&config, &start)?;
         let base = model.num_params();
@@ -216,16 +215,6 @@ impl Session {
             ]);
         }
         Ok(config)
-    }
-}
-
-/// A gated adapter takes a mean over all positions of a row, those of padding too, of which no states are kept.
-fn refuse_gates(config: &AnyConfig, settings: &Settings) -> Result<()> {
-    match config {
-        AnyConfig::Bottleneck(adapter) if adapter.use_gating && settings.cache_frozen.is_some() => {
-            bail!("cache_frozen: an adapter with use_gating reads padding, which is not kept; leave it out")
-        }
-        _ => Ok(()),
     }
 }
 

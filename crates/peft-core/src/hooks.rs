@@ -15,8 +15,9 @@ use crate::virtual_tokens::{KeyValue, Prompt, Spans};
 /// The places at which a method may answer. Every default is the identity.
 ///
 /// Apart from [`prefix`](Self::prefix) and [`prompt`](Self::prompt), which are asked for once for a text, a hook treats
-/// every position by itself, unless it says that it [does not](Self::mixes_positions). So whoever makes a text token by token may hand it one position at a time, or in one step a
-/// position for each of several continuations of a row: `seq` is whatever is computed at once.
+/// every position by itself, unless it says that it [does not](Self::mixes_positions). So whoever makes a text token by
+/// token may hand it one position at a time, or in one step a position for each of several continuations of a row: `seq` is
+/// whatever is computed at once.
 pub trait Hooks: Send + Sync {
     /// Around a frozen linear. `x`: `[batch, seq, d_in]`; returns `[batch, seq, d_out]`.
     fn linear(&self, op: LinearOp<'_>, x: Tensor<3>) -> Tensor<3> {

@@ -19,7 +19,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::DType;
 use peft_core::precision::{narrow, widen};
-use peft_core::{Frozen, Method};
+use peft_core::{Frozen, Hooks, Method};
 use peft_models::{Batch, Begun, Cut, Scorer};
 
 use crate::error::{Error, Result};
@@ -31,11 +31,16 @@ use texts::Texts;
 /// The part of the model that is run once for each text: all below the lowest place where the adapter acts.
 ///
 /// # Errors
-/// [`Error::Setting`] where there is no such part, or texts are not the same each time they are read.
+/// [`Error::Setting`] where there is no such part, where the adapter mixes positions, or texts are not the same each time they
+/// are read.
 pub fn frozen_part<M: Scorer, P: Method>(trainee: &Trainee<M, P>, rows: &Rows) -> Result<Cut> {
     let refuse = |reason: String| Err(Error::Setting { setting: "cache_frozen", reason });
     if !rows.is_empty() && rows.text(0).is_none() {
         return refuse("other words are hidden each time a text is read, so nothing can be kept; leave it out".into());
+    }
+    // A mean over a row is one over its padding too.
+    if trainee.adapter.mixes_positions() {
+        return refuse("an adapter with use_gating reads padding, which is not kept; leave it out".into());
     }
     let touched = trainee.adapter.sites();
     if let Some(cut) = trainee.backbone.cut(&touched) {
