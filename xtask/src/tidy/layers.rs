@@ -12,6 +12,9 @@ struct Layer {
     tests_may: &'static [&'static str],
 }
 
+/// What tests share, for whoever stands above peft-core, as it does.
+const TESTING: &str = "peft-testing";
+
 const METHODS: [&str; 7] =
     ["peft-lora", "peft-adapter", "peft-prefix", "peft-prompt", "peft-ptuning", "peft-ia3", "peft-select"];
 
@@ -21,11 +24,11 @@ const LAYERS: [Layer; 6] = [
     Layer { name: "peft-data", may: &[], tests_may: &[] },
     Layer { name: "peft-models", may: &["peft-core", "peft-kernels"], tests_may: &[] },
     Layer { name: "peft-testing", may: &["peft-core"], tests_may: &[] },
-    // A trainer takes any method; its tests train hooks and copies of their own, in models of known weights.
+    // A trainer takes any method, and its tests have to train one.
     Layer {
         name: "peft-trainer",
         may: &["peft-core", "peft-kernels", "peft-models", "peft-data"],
-        tests_may: &["peft-testing"],
+        tests_may: &METHODS,
     },
 ];
 
@@ -50,7 +53,7 @@ fn allowed(package: &Package) -> Option<(Vec<&'static str>, &'static [&'static s
         return Some((layer.may.to_vec(), layer.tests_may));
     }
     match name {
-        name if is_method(name) => Some((vec!["peft-core", "peft-kernels"], &["peft-testing"])),
+        name if is_method(name) => Some((vec!["peft-core", "peft-kernels"], &[])),
         "peft" => Some(([&METHODS[..], &["peft-core", "peft-kernels", "peft-models"]].concat(), &[])),
         "peft-cli" => None,
         _ if ["benches", "examples", "tests"].contains(&package.folder.as_str()) => None,
@@ -65,7 +68,8 @@ pub(crate) fn forbidden_dependencies(package: &Package) -> Vec<Finding> {
         return Vec::new();
     };
     let ours = |name: &str| name == "peft" || name.starts_with("peft-");
-    let allowed = |name: &str, is_dev| may.contains(&name) || is_dev && tests_may.contains(&name);
+    let in_tests = |name: &str| tests_may.contains(&name) || name == TESTING && may.contains(&"peft-core");
+    let allowed = |name: &str, is_dev| may.contains(&name) || is_dev && in_tests(name);
     let forbidden = package.dependencies.iter().filter(|d| ours(&d.name) && !allowed(&d.name, d.is_dev));
     let message = |name: &str| {
         let may = if may.is_empty() { "no crate of the workspace".to_string() } else { may.join(", ") };
@@ -112,7 +116,9 @@ mod tests {
         ] {
             assert_eq!(forbidden(&a_crate(name, below)), [""; 0], "{name}");
         }
-        assert_eq!(forbidden(&with_dev(a_crate("peft-trainer", &[]), "peft-lora")), [""; 0]);
+        for (name, dev) in [("peft-trainer", "peft-lora"), ("peft-trainer", TESTING), ("peft-lora", TESTING)] {
+            assert_eq!(forbidden(&with_dev(a_crate(name, &[]), dev)), [""; 0], "{name}");
+        }
     }
 
     #[test]
@@ -139,6 +145,9 @@ mod tests {
     fn methods_and_models_do_not_meet_in_tests_either() {
         assert_eq!(forbidden(&with_dev(a_crate("peft-lora", &[]), "peft-models")).len(), 1);
         assert_eq!(forbidden(&with_dev(a_crate("peft-models", &[]), "peft-lora")).len(), 1);
+        // Beside tests nobody names what tests share, and peft-core, which it needs, not even in tests.
+        assert_eq!(forbidden(&a_crate("peft-trainer", &[TESTING])).len(), 1);
+        assert_eq!(forbidden(&with_dev(a_crate("peft-core", &[]), TESTING)).len(), 1);
     }
 
     #[test]
