@@ -23,6 +23,9 @@ pub(crate) enum Work {
     Bytes(f64),
 }
 
+/// Bytes of which no cache keeps much.
+const BEYOND_THE_CACHES: usize = 1 << 28;
+
 /// Batch and length of the texts: a step of MiniLM.
 const TEXTS: [usize; 2] = [16, 128];
 
@@ -63,7 +66,24 @@ fn products() -> Vec<Case> {
         let run = move || drop(linear(x.clone(), weight.clone(), None));
         case("products", format!("{m}x{k} by {k}x{n}"), Work::Flops(2.0 * (m * k * n) as f64), run)
     };
+    // As in a model: what is read was written long ago, and each layer has its own weights.
+    let from_memory = |[m, k, n]: [usize; 3]| {
+        let (device, bytes) = (Device::flex(), 4 * (m * k + k * n + m * n));
+        let layers = BEYOND_THE_CACHES.div_ceil(bytes);
+        let [xs, weights] = [[m, k], [k, n]].map(|[rows, cols]| -> Vec<Tensor<3>> {
+            (0..layers).map(|_| plain([1, rows, cols], &device)).collect()
+        });
+        let (mut kept, mut layer) = (vec![None; layers], 0);
+        let run = move || {
+            kept[layer] = None;
+            kept[layer] = Some(linear(xs[layer].clone(), weights[layer].clone().squeeze_dim(0), None));
+            layer = (layer + 1) % layers;
+        };
+        let work = Work::Flops(2.0 * (m * k * n) as f64);
+        case("products", format!("{m}x{k} by {k}x{n}, from memory"), work, run)
+    };
     let mut cases: Vec<Case> = sizes.into_iter().chain(more).map(of).collect();
+    cases.extend(sizes.into_iter().chain(more).map(from_memory));
     let ([batch, seq], d, r) = (TEXTS, 384, 8);
     let (x, weight) = (leaf([batch, seq, d]), plain([d, d], &device()));
     let (a, b) = (leaf([d, r]), leaf([r, d]));
