@@ -9,6 +9,10 @@ use super::pack::{Packed, Panel};
 use super::vector::{Portable, Vector};
 use crate::flex::simd::Level;
 
+/// Products that follow each other without a look at where the next ones lie: under a second thread of the same core it is
+/// instructions that are scarce, not multipliers.
+const AT_ONCE: usize = 4;
+
 /// How a right-hand matrix is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
@@ -233,18 +237,22 @@ impl Tile {
                     V::prefetch(self.c.wrapping_add(i * self.c_row + j * V::LEN));
                 }
             }
-            let rows: [*const f32; R] = std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
-            let (mut b, mut at) = (self.b, 0);
-            for _ in 0..self.k {
-                let b_row = load::<V, N>(b, if WHOLE { V::LEN } else { last });
-                for i in 0..R {
-                    let a = V::splat(*rows[i].add(at));
-                    for j in 0..N {
-                        sums[i][j] = sums[i][j].plus_product(a, b_row[j]);
+            let mut rows: [*const f32; R] = std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
+            let (mut b, mut left) = (self.b, self.k);
+            if WHOLE && self.a_col == 1 && self.b_row == N * V::LEN {
+                while left >= AT_ONCE {
+                    for p in 0..AT_ONCE {
+                        add_products(&mut sums, rows.map(|row| row.wrapping_add(p)), b.wrapping_add(p * N * V::LEN), V::LEN);
                     }
+                    rows = rows.map(|row| row.wrapping_add(AT_ONCE));
+                    b = b.wrapping_add(AT_ONCE * N * V::LEN);
+                    left -= AT_ONCE;
                 }
+            }
+            for _ in 0..left {
+                add_products(&mut sums, rows, b, if WHOLE { V::LEN } else { last });
+                rows = rows.map(|row| row.wrapping_add(self.a_col));
                 b = b.wrapping_add(self.b_row);
-                at += self.a_col;
             }
             // What the result begins with is added last: a sum of its own is the smaller one, and rounds less.
             for (i, sum) in sums.into_iter().enumerate() {
@@ -255,6 +263,26 @@ impl Tile {
                     Begin::Present => plus(sum, load::<V, N>(to, last)),
                 };
                 store(sum, to, last);
+            }
+        }
+    }
+}
+
+/// Adds to `sums` the products of a value of each row and the registers at `b`.
+#[inline(always)]
+unsafe fn add_products<V: Vector, const R: usize, const N: usize>(
+    sums: &mut [[V; N]; R],
+    rows: [*const f32; R],
+    b: *const f32,
+    last: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let b_row = load::<V, N>(b, last);
+        for i in 0..R {
+            let a = V::splat(*rows[i]);
+            for j in 0..N {
+                sums[i][j] = sums[i][j].plus_product(a, b_row[j]);
             }
         }
     }
