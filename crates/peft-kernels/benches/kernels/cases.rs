@@ -70,9 +70,8 @@ fn products() -> Vec<Case> {
     let from_memory = |[m, k, n]: [usize; 3]| {
         let (device, bytes) = (Device::flex(), 4 * (m * k + k * n + m * n));
         let layers = BEYOND_THE_CACHES.div_ceil(bytes);
-        let [xs, weights] = [[m, k], [k, n]].map(|[rows, cols]| -> Vec<Tensor<3>> {
-            (0..layers).map(|_| plain([1, rows, cols], &device)).collect()
-        });
+        let [xs, weights] = [[m, k], [k, n]]
+            .map(|[rows, cols]| -> Vec<Tensor<3>> { (0..layers).map(|_| plain([1, rows, cols], &device)).collect() });
         let (mut kept, mut layer) = (vec![None; layers], 0);
         let run = move || {
             kept[layer] = None;
@@ -95,6 +94,12 @@ fn products() -> Vec<Case> {
     };
     let flops = 2.0 * (m * (2 * big + 3 * low)) as f64;
     cases.push(case("products", format!("LoRA {m}x{d} by {d}x{d}, both ways"), Work::Flops(flops), run));
+    for [k, n] in [[384, 1536], [1536, 384]] {
+        let (x, weight) = (plain([batch, seq, k], &device()), leaf([k, n]));
+        let run = move || drop(linear(x.clone(), weight.clone(), None).sum().backward());
+        let name = format!("{m}x{k} by {k}x{n}, forwards and the weight's gradient");
+        cases.push(case("products", name, Work::Flops(4.0 * (m * k * n) as f64), run));
+    }
     cases
 }
 

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use super::buffer::{Dense, matrix, tensor};
 use super::gemm::{
-    Matrix, MatrixMut, Operand, Packed, Product, Right, Start, Term, by_rows, reduce, sum_of_products, worth_sharing,
+    Matrix, MatrixMut, Operand, Packed, Product, Start, Strips, Term, by_rows, product_of_strips, reduce,
+    sum_of_products, worth_sharing,
 };
 use super::graph::{or_nothing, present, register, tracked};
 use super::pool::Values;
@@ -223,9 +224,8 @@ fn weight_gradient(x: &Dense, grad: &Dense) -> FlexTensor {
     let packed = Packed::new(g, share);
     let mut out = Values::new(k * n);
     by_rows([MatrixMut::new(&mut out, [k, n], n)], share, |from, [mut c]| {
-        let (columns, apart) = x.columns(from, c.m);
-        let a = Matrix::strided(&columns, [c.m, x.m], [apart, 1]);
-        sum_of_products(&mut c, Start::Zero, &[Term { a, b: Right::Packed(&packed) }]);
+        let columns = Strips::of_columns(x, from, c.m);
+        product_of_strips(&mut c, &columns, &packed);
     });
     tensor(out, [k, n].into())
 }

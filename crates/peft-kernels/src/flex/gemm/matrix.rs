@@ -3,11 +3,6 @@
 
 use std::marker::PhantomData;
 
-use crate::flex::pool::Values;
-
-/// Values of a line of the cache.
-const LINE: usize = 16;
-
 /// A matrix whose element (i, j) lies at `i · row + j · col`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -78,42 +73,6 @@ impl<'a> Matrix<'a> {
         assert!(self.col == 1 && i < self.m && from + len <= self.n);
         // SAFETY: it is a part of what the matrix was made of.
         unsafe { std::slice::from_raw_parts(self.data.add(i * self.row + from), len) }
-    }
-
-    /// A copy of `len` of its columns, each in one piece, and how far apart they begin: never by a power of two, whose
-    /// multiples share their lines of the first-level cache. Its rows lie in one piece.
-    pub(crate) fn columns(self, from: usize, len: usize) -> (Values, usize) {
-        let apart = self.m.next_multiple_of(LINE) + LINE;
-        let mut copy = Values::new(len * apart);
-        let whole = self.m / LINE * LINE;
-        for first in (0..whole).step_by(LINE) {
-            self.turn(&mut copy[first..], apart, first, [from, len]);
-        }
-        for i in whole..self.m {
-            for (j, value) in self.row_values(i, from, len).iter().enumerate() {
-                copy[j * apart + i] = *value;
-            }
-        }
-        (copy, apart)
-    }
-
-    /// Writes `len` columns of the [`LINE`] rows from `first` on, each to its line of `to`: eight at a time, so that a line is
-    /// written at once and not value by value.
-    fn turn(&self, to: &mut [f32], apart: usize, first: usize, [from, len]: [usize; 2]) {
-        const AT_ONCE: usize = 8;
-        let rows: [&[f32]; LINE] = std::array::from_fn(|i| self.row_values(first + i, from, len));
-        for j in (0..len).step_by(AT_ONCE) {
-            let n = AT_ONCE.min(len - j);
-            let mut lines = [[0.0f32; LINE]; AT_ONCE];
-            for (i, row) in rows.iter().enumerate() {
-                for (line, value) in lines.iter_mut().zip(&row[j..j + n]) {
-                    line[i] = *value;
-                }
-            }
-            for (column, line) in lines[..n].iter().enumerate() {
-                to[(j + column) * apart..][..LINE].copy_from_slice(line);
-            }
-        }
     }
 
     /// `len` values of column `j` from row `from` on.

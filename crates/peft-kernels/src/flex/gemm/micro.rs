@@ -4,8 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 
-use super::matrix::{Matrix, MatrixMut};
-use super::pack::{Packed, Panel};
+use super::matrix::MatrixMut;
+use super::sides::{Left, Right, Start};
 use super::vector::{Portable, Vector};
 use crate::flex::simd::Level;
 
@@ -13,89 +13,13 @@ use crate::flex::simd::Level;
 /// instructions that are scarce, not multipliers.
 const AT_ONCE: usize = 4;
 
-/// How a right-hand matrix is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) level: Level,
-    /// Columns of a panel.
-    pub(super) width: usize,
-    /// Rows of a block: a panel of one fits the first-level cache beside what it is multiplied with.
-    pub(super) depth: usize,
-    /// Columns are filled up to a multiple of it.
-    lanes: usize,
-}
-
-impl Shape {
-    pub(super) fn get() -> Self {
-        Self::of(Level::get())
-    }
-
-    pub(super) fn of(level: Level) -> Self {
-        let (lanes, registers, depth) = match level {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => (__m512::LEN, __m512::WIDTH, 256),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => (__m256::LEN, __m256::WIDTH, 384),
-            _ => (Portable::LEN, Portable::WIDTH, 256),
-        };
-        Self { level, width: registers * lanes, depth, lanes }
-    }
-
-    /// `n` columns and those that fill the last register.
-    pub(super) fn padded(&self, n: usize) -> usize {
-        n.next_multiple_of(self.lanes)
-    }
-}
-
-/// What a result begins with.
-#[derive(Clone, Copy)]
-pub(crate) enum Start<'a> {
-    /// Nothing.
-    Zero,
-    /// A value for each column.
-    Row(&'a [f32]),
-    /// What stands there.
-    Present,
-}
-
-/// The right-hand matrix of a product.
-#[derive(Clone, Copy)]
-pub(crate) enum Right<'a> {
-    /// Many rows will meet it.
-    Packed(&'a Packed),
-    /// It is read where it is: its rows have to lie in one piece.
-    Plain(Matrix<'a>),
-}
-
-impl<'a> Right<'a> {
-    /// Rows and columns.
-    pub(super) fn dims(&self) -> [usize; 2] {
-        match self {
-            Self::Packed(b) => [b.k(), b.n()],
-            Self::Plain(b) => [b.m, b.n],
-        }
-    }
-
-    pub(super) fn shape(&self) -> Shape {
-        match self {
-            Self::Packed(b) => b.shape(),
-            Self::Plain(_) => Shape::get(),
-        }
-    }
-
-    /// `rows` rows from `from` on of the columns that begin at `first`.
-    fn panel(&self, from: usize, rows: usize, first: usize) -> Panel {
-        match self {
-            Self::Packed(b) => b.panel(from, rows, first),
-            Self::Plain(b) => Panel { values: b.at(from, first), row: b.row },
-        }
-    }
-}
-
 /// Adds to `c`, `[m, n]`, the product of `a`, `[m, k]`, and `rows` rows of `b`: those of a block, which begin at `from`.
-pub(super) fn multiply(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Right<'_>, [from, rows]: [usize; 2]) {
+pub(super) fn multiply(c: &mut MatrixMut<'_>, start: Start<'_>, a: Left<'_>, b: Right<'_>, [from, rows]: [usize; 2]) {
     let [k, n] = b.dims();
-    assert!(c.m == a.m && c.n == n && a.n == k && from + rows <= k, "the sizes of a product differ");
+    assert!([c.m, k] == a.dims() && c.n == n && from + rows <= k, "the sizes of a product differ");
+    if let Left::Strips(a) = a {
+        assert_eq!(a.shape(), b.shape(), "the matrices of a product are cut for different levels");
+    }
     if let Start::Row(row) = start {
         assert_eq!(row.len(), c.n);
     }
@@ -116,27 +40,21 @@ pub(super) fn multiply(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Right<'_>, at: [usize; 2]) {
+unsafe fn avx512(c: &mut MatrixMut<'_>, start: Start<'_>, a: Left<'_>, b: Right<'_>, at: [usize; 2]) {
     // SAFETY: the caller's.
     unsafe { panels::<__m512>(c, start, a, b, at) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Right<'_>, at: [usize; 2]) {
+unsafe fn avx2(c: &mut MatrixMut<'_>, start: Start<'_>, a: Left<'_>, b: Right<'_>, at: [usize; 2]) {
     // SAFETY: the caller's.
     unsafe { panels::<__m256>(c, start, a, b, at) }
 }
 
 /// Panel by panel, and each by strips of rows: the panel stays in the first-level cache.
 #[inline(always)]
-unsafe fn panels<V: Vector>(
-    c: &mut MatrixMut<'_>,
-    start: Start<'_>,
-    a: Matrix<'_>,
-    b: Right<'_>,
-    [from, k]: [usize; 2],
-) {
+unsafe fn panels<V: Vector>(c: &mut MatrixMut<'_>, start: Start<'_>, a: Left<'_>, b: Right<'_>, [from, k]: [usize; 2]) {
     let width = V::WIDTH * V::LEN;
     for first in (0..c.n).step_by(width) {
         let cols = width.min(c.n - first);
@@ -151,11 +69,12 @@ unsafe fn panels<V: Vector>(
         let mut i = 0;
         while i < c.m {
             let rows = V::ROWS.min(c.m - i);
+            let (a, a_row, a_col) = a.tile(i, from);
             let tile = Tile {
                 k,
-                a: a.at(i, from),
-                a_row: a.row,
-                a_col: a.col,
+                a,
+                a_row,
+                a_col,
                 b: panel.values,
                 b_row: panel.row,
                 c: c.at(i, first),
@@ -237,22 +156,14 @@ impl Tile {
                     V::prefetch(self.c.wrapping_add(i * self.c_row + j * V::LEN));
                 }
             }
-            let mut rows: [*const f32; R] = std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
-            let (mut b, mut left) = (self.b, self.k);
-            if WHOLE && self.a_col == 1 && self.b_row == N * V::LEN {
-                while left >= AT_ONCE {
-                    for p in 0..AT_ONCE {
-                        add_products(&mut sums, rows.map(|row| row.wrapping_add(p)), b.wrapping_add(p * N * V::LEN), V::LEN);
-                    }
-                    rows = rows.map(|row| row.wrapping_add(AT_ONCE));
-                    b = b.wrapping_add(AT_ONCE * N * V::LEN);
-                    left -= AT_ONCE;
-                }
-            }
-            for _ in 0..left {
-                add_products(&mut sums, rows, b, if WHOLE { V::LEN } else { last });
-                rows = rows.map(|row| row.wrapping_add(self.a_col));
-                b = b.wrapping_add(self.b_row);
+            let done = match (WHOLE && self.b_row == N * V::LEN, self.a_row, self.a_col) {
+                (true, row, 1) => self.several_at_once(&mut sums, row, 1),
+                (true, 1, col) if col == V::ROWS => self.several_at_once(&mut sums, 1, V::ROWS),
+                _ => 0,
+            };
+            for p in done..self.k {
+                let b = self.b.wrapping_add(p * self.b_row);
+                add_products(&mut sums, self.rows_at(p * self.a_col, self.a_row), b, if WHOLE { V::LEN } else { last });
             }
             // What the result begins with is added last: a sum of its own is the smaller one, and rounds less.
             for (i, sum) in sums.into_iter().enumerate() {
@@ -265,6 +176,40 @@ impl Tile {
                 store(sum, to, last);
             }
         }
+    }
+
+    /// Adds the products of all but the last few columns of `a`, which has these strides, and says of how many. All addresses
+    /// are known but for a constant, and nearly nothing but products is left in the loop.
+    #[inline(always)]
+    unsafe fn several_at_once<V: Vector, const R: usize, const N: usize>(
+        &self,
+        sums: &mut [[V; N]; R],
+        a_row: usize,
+        a_col: usize,
+    ) -> usize {
+        let (mut rows, mut b) = (self.rows_at(0, a_row), self.b);
+        for _ in 0..self.k / AT_ONCE {
+            for p in 0..AT_ONCE {
+                // SAFETY: the caller's.
+                unsafe {
+                    add_products(
+                        sums,
+                        rows.map(|row| row.wrapping_add(p * a_col)),
+                        b.wrapping_add(p * N * V::LEN),
+                        V::LEN,
+                    );
+                }
+            }
+            rows = rows.map(|row| row.wrapping_add(AT_ONCE * a_col));
+            b = b.wrapping_add(AT_ONCE * N * V::LEN);
+        }
+        self.k / AT_ONCE * AT_ONCE
+    }
+
+    /// Where the rows of `a` are, `at` values on.
+    #[inline(always)]
+    fn rows_at<const R: usize>(&self, at: usize, a_row: usize) -> [*const f32; R] {
+        std::array::from_fn(|i| self.a.wrapping_add(i * a_row + at))
     }
 }
 

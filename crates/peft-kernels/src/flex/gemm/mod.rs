@@ -8,6 +8,7 @@ mod matrix;
 mod micro;
 mod pack;
 mod product;
+mod sides;
 mod vector;
 
 #[cfg(test)]
@@ -16,9 +17,10 @@ mod tests;
 use rayon::prelude::*;
 
 pub(crate) use matrix::{Matrix, MatrixMut};
-pub(crate) use micro::{Right, Start};
-pub(crate) use pack::Packed;
+pub(crate) use pack::{Packed, Strips};
 pub(crate) use product::{Operand, Product};
+use sides::Left;
+pub(crate) use sides::{Right, Start};
 
 /// Rows of the result that a core takes at a time: whole tiles of every level, and what they are made of stays in the
 /// second-level cache.
@@ -37,14 +39,21 @@ pub(crate) struct Term<'a> {
 
 /// `c = start + Σ a·b`, on this core.
 pub(crate) fn sum_of_products(c: &mut MatrixMut<'_>, start: Start<'_>, terms: &[Term<'_>]) {
-    let mut start = start;
-    for term in terms {
-        let (depth, [k, _]) = (term.b.shape().depth, term.b.dims());
-        for from in (0..k).step_by(depth) {
-            micro::multiply(c, start, term.a, term.b, [from, depth.min(k - from)]);
-            start = Start::Present;
-        }
-    }
+    terms.iter().fold(start, |start, term| add(c, start, Left::Plain(term.a), term.b));
+}
+
+/// `c = a·b`, on this core, where `a` is the transpose of what the strips were cut of.
+pub(crate) fn product_of_strips(c: &mut MatrixMut<'_>, a: &Strips, b: &Packed) {
+    add(c, Start::Zero, Left::Strips(a), Right::Packed(b));
+}
+
+/// Adds a product to what `c` begins with, block by block, and says what the next one begins with.
+fn add<'s>(c: &mut MatrixMut<'_>, start: Start<'s>, a: Left<'_>, b: Right<'_>) -> Start<'s> {
+    let (depth, [k, _]) = (b.shape().depth, b.dims());
+    (0..k).step_by(depth).fold(start, |start, from| {
+        micro::multiply(c, start, a, b, [from, depth.min(k - from)]);
+        Start::Present
+    })
 }
 
 /// Whether a product of these sizes is shared by the cores.

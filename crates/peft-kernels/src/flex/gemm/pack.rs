@@ -1,11 +1,12 @@
-//! The right-hand matrix of a product, put in the order in which the micro-kernel reads it.
+//! The matrices of a product, put in the order in which the micro-kernel reads them.
 
 use std::cell::Cell;
 
 use rayon::prelude::*;
 
 use super::matrix::Matrix;
-use super::micro::Shape;
+use super::sides::Shape;
+use crate::flex::pool::Values;
 
 /// A matrix [k, n] in panels: blocks of rows, each block in panels of columns, each panel row by row.
 pub(crate) struct Packed {
@@ -124,6 +125,63 @@ fn fill(panel: &mut [f32], b: Matrix<'_>, from: usize, rows: usize, first: usize
     for j in done..cols {
         for (to, value) in panel[j..].iter_mut().step_by(width).zip(b.column(first + j, from, rows)) {
             *to = value;
+        }
+    }
+}
+
+/// Columns of a matrix as the left-hand one of a product, which is their transpose: in strips of as many as a tile has rows,
+/// each as it lay in the rows of the matrix.
+pub(crate) struct Strips {
+    values: Values,
+    m: usize,
+    k: usize,
+    shape: Shape,
+}
+
+impl Strips {
+    /// `len` columns of `x` from `from` on; its rows lie in one piece.
+    pub(crate) fn of_columns(x: Matrix<'_>, from: usize, len: usize) -> Self {
+        Self::of_shape(x, [from, len], Shape::get())
+    }
+
+    pub(super) fn of_shape(x: Matrix<'_>, columns: [usize; 2], shape: Shape) -> Self {
+        let [_, len] = columns;
+        let mut values = Values::new(len.next_multiple_of(shape.height) * x.m);
+        match shape.height {
+            8 => cut::<8>(&mut values, x, columns),
+            6 => cut::<6>(&mut values, x, columns),
+            4 => cut::<4>(&mut values, x, columns),
+            height => unreachable!("no tile has {height} rows"),
+        }
+        Self { values, m: len, k: x.m, shape }
+    }
+
+    /// Rows and columns of the left-hand matrix.
+    pub(super) fn dims(&self) -> [usize; 2] {
+        [self.m, self.k]
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Where row `i` and column `from` of the left-hand matrix lies.
+    pub(super) fn at(&self, i: usize, from: usize) -> *const f32 {
+        debug_assert!(i < self.m && from < self.k, "({i}, {from}) of {} x {}", self.m, self.k);
+        let height = self.shape.height;
+        self.values[i / height * height * self.k + from * height + i % height..].as_ptr()
+    }
+}
+
+/// Copies `len` columns of `x` into strips of `H`.
+fn cut<const H: usize>(strips: &mut [f32], x: Matrix<'_>, [from, len]: [usize; 2]) {
+    for p in 0..x.m {
+        let (whole, rest) = x.row_values(p, from, len).as_chunks::<H>();
+        for (strip, part) in strips.chunks_exact_mut(H * x.m).zip(whole) {
+            strip[p * H..][..H].copy_from_slice(part);
+        }
+        if !rest.is_empty() {
+            strips[whole.len() * H * x.m + p * H..][..rest.len()].copy_from_slice(rest);
         }
     }
 }

@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, MatrixMut};
-use super::micro::{Right, Start};
 use super::pack::Packed;
+use super::sides::{Right, Start};
 use super::{ROWS, Term, sum_of_products, worth_sharing};
 
 /// A matrix, packed where so many rows of another meet it that it pays, or where its rows do not lie in one piece.

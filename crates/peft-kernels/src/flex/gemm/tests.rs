@@ -1,6 +1,6 @@
 //! Products against the sum of their parts in f64.
 
-use super::micro::Shape;
+use super::sides::Shape;
 use super::*;
 use crate::flex::simd::Level;
 
@@ -132,13 +132,19 @@ fn a_matrix_beyond_its_memory_is_refused() {
 }
 
 #[test]
-fn columns_are_copied_in_one_piece() {
-    // Whole lines and groups of columns, more than these, and less.
-    for [m, n, from, len] in [[48, 24, 0, 24], [37, 21, 3, 13], [5, 4, 1, 2]] {
-        let values: Vec<f32> = (0..m * n).map(|i| i as f32).collect();
-        let (copy, apart) = Matrix::new(&values, [m, n]).columns(from, len);
-        for (i, j) in (0..m).flat_map(|i| (0..len).map(move |j| (i, j))) {
-            assert_eq!(copy[j * apart + i], values[i * n + from + j], "{m} {n}: {i} {j}");
+fn strips_of_columns_are_the_transpose() {
+    // Whole strips of every level and what is left of them, whole groups of rows and what is left.
+    for ([m, n, k], from) in [([48, 32, 400], 0), ([37, 21, 70], 3), ([2, 4, 5], 1), ([11, 50, 3], 2)] {
+        let (x, g) = (numbers(k * (from + m), 1), numbers(k * n, 2));
+        let (x, g) = (Matrix::new(&x, [k, from + m]), Matrix::new(&g, [k, n]));
+        let want = expected(x.part([0, from], [k, m]).t(), g, |_, _| 0.0);
+        for level in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|level| *level <= Level::found())
+        {
+            let shape = Shape::of(level);
+            let (strips, packed) = (Strips::of_shape(x, [from, m], shape), Packed::of_shape(g, shape, false));
+            let mut c = vec![f32::NAN; m * n];
+            product_of_strips(&mut MatrixMut::new(&mut c, [m, n], n), &strips, &packed);
+            assert_eq!(c, want, "{level:?}: {m} {n} {k}");
         }
     }
 }
