@@ -2,15 +2,16 @@
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
+use peft_core::draw::random;
 
 /// N(0, `std`²).
 pub(crate) fn normal<const D: usize>(shape: [usize; D], std: f64, device: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Normal(0.0, std), device)
+    random(shape, Distribution::Normal(0.0, std), device)
 }
 
 /// Uniform in ±`bound`.
 pub(crate) fn uniform<const D: usize>(shape: [usize; D], bound: f64, device: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Uniform(-bound, bound), device)
+    random(shape, Distribution::Uniform(-bound, bound), device)
 }
 
 /// N(0, `std`²) cut at two standard deviations: whatever lies beyond is drawn again.

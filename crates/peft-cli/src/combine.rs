@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use burn::prelude::*;
-use peft::core::Adapter;
+use peft::core::{Adapter, draw};
 use peft::lora::{Combination, Combine, Lora, LoraConfig, MajoritySign, Part};
 use peft::models::AnyModel;
 use peft::{AnyConfig, AnyMethod, load_adapter, save_adapter};
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &CombineArgs, device: &Device) -> Result<()> {
     if weights.len() != args.adapter.len() {
         bail!("--weights: {} for {} adapters; give one for each", weights.len(), args.adapter.len());
     }
-    device.seed(args.seed);
+    draw::seed(device, args.seed);
     // The first brings the base and the head: parts that were trained apart cannot share one.
     let first =
         Scorer::load(&args.adapter[0], args.model.as_deref(), Some(Precision::F32), &Compute::One(device.clone()))?;

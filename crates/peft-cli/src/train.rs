@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use burn::prelude::*;
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
+use peft::core::draw;
 use peft::models::{AnyModel, DeviceMap, Loaded, ModelConfig};
 use peft::{AnyConfig, read_adapter, save_adapter};
 use peft_data::{Encoder, Labels};
@@ -122,7 +123,7 @@ impl Session {
     fn train(self, resumed: Option<RunFolder>, tui: bool, compute: &Compute) -> Result<bool> {
         let task = self.options.task();
         let (devices, settings) = (self.devices.clone().autodiff(), self.options.settings());
-        devices.devices().iter().for_each(|device| device.seed(settings.seed));
+        devices.devices().iter().for_each(|device| draw::seed(device, settings.seed));
         let head = self.options.head();
         let skeleton = AnyModel::open(&self.model, head, Some(self.outputs), devices.first())?.place(&devices);
         let loaded = base::load(skeleton, self.options.dtype, self.options.base_bits)?;

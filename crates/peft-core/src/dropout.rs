@@ -17,6 +17,8 @@ use burn::tensor::Distribution;
 use peft_kernels::attention::Dropped;
 use peft_kernels::dropout::dropout;
 
+use crate::draw::{numbers, on_host};
+
 thread_local! {
     /// The counter that this thread draws from in place of the devices' generators.
     static OWN: Cell<Option<u64>> = const { Cell::new(None) };
@@ -46,7 +48,7 @@ fn own_draw() -> Option<u64> {
 
 /// Sets each element to zero with a probability and scales the others, in training (Srivastava et al. 2014).
 ///
-/// [`Device::seed`] fixes what it draws.
+/// [`draw::seed`](crate::draw::seed) fixes what it draws.
 #[derive(Module, Debug)]
 pub struct Dropout {
     inner: BurnDropout,
@@ -97,30 +99,14 @@ fn masked<const D: usize>(x: Tensor<D>, Dropped { prob, seed }: Dropped) -> Tens
     x.clone() * (mask * (1.0 / (1.0 - prob))).cast(x.dtype())
 }
 
-/// A number of this thread's own, or one draw of the device's generator.
+/// A number of this thread's own, or one of the generator of the process.
 fn seed(device: &Device) -> u64 {
     own_draw().unwrap_or_else(|| seed_of(device))
 }
 
 fn seed_of(device: &Device) -> u64 {
-    let seed = Tensor::<1>::random([2], Distribution::Uniform(0.0, 1.0), &device.clone().inner()).into_data();
-    seed.iter::<f32>().fold(0u64, |seed, part| (seed << 24) ^ (part * (1 << 24) as f32) as u64)
-}
-
-/// Whether tensors on `device` lie in the host's memory.
-fn on_host(device: &Device) -> bool {
-    let device = device.clone().inner();
-    #[cfg(feature = "flex")]
-    if device == Device::flex() {
-        return true;
-    }
-    #[cfg(feature = "ndarray")]
-    #[allow(deprecated)] // Kept as a feature for comparison.
-    if device == Device::ndarray() {
-        return true;
-    }
-    let _ = device;
-    false
+    let parts = numbers(2, Distribution::Uniform(0.0, 1.0), device);
+    parts.into_iter().fold(0u64, |seed, part| (seed << 24) ^ (part * (1 << 24) as f32) as u64)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod adapters;
 mod backbone;
 pub mod config;
 mod devices;
+pub mod draw;
 mod dropout;
 mod error;
 pub mod file;

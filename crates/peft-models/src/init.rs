@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use peft_core::{Backbone, SiteEntry, SiteKind, Sites};
+use peft_core::{Backbone, SiteEntry, SiteKind, Sites, draw};
 
 use crate::any::{AnyModel, Head};
 use crate::config::ModelConfig;
@@ -19,7 +19,7 @@ impl AnyModel {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn initialised(config: &ModelConfig, head: Head, outputs: usize, seed: u64, device: &Device) -> Result<Self> {
-        device.seed(seed);
+        draw::seed(device, seed);
         let model = Self::new(config, head, outputs, device)?;
         let sites = model.sites().clone();
         Ok(model.map(&mut Draw { config, sites: &sites, at: Vec::new() }))
@@ -62,7 +62,7 @@ impl ModuleMapper for Draw<'_> {
         let value = match entry {
             _ if leaf == "bias" => Tensor::zeros(shape, &device),
             Some(SiteEntry { kind: SiteKind::Norm { .. }, .. }) | None => Tensor::ones(shape, &device),
-            Some(entry) => Tensor::random(shape, Distribution::Normal(0.0, deviation(self.config, entry)), &device),
+            Some(entry) => draw::random(shape, Distribution::Normal(0.0, deviation(self.config, entry)), &device),
         };
         param.transform_for_load(value, id)
     }

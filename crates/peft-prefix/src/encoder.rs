@@ -7,7 +7,7 @@ use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::module::linear;
-use peft_core::Stored;
+use peft_core::{Stored, draw};
 
 use crate::config::{InitWeights, Sizes};
 
@@ -98,10 +98,10 @@ fn bound(d_in: usize) -> f64 {
 fn uniform<const D: usize>(shape: [usize; D], bound: f64, device: &Device) -> Tensor<D> {
     match bound {
         0.0 => Tensor::zeros(shape, device),
-        bound => Tensor::random(shape, Distribution::Uniform(-bound, bound), device),
+        bound => draw::random(shape, Distribution::Uniform(-bound, bound), device),
     }
 }
 
 fn normal(shape: [usize; 2], device: &Device) -> Tensor<2> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+    draw::random(shape, Distribution::Normal(0.0, 1.0), device)
 }

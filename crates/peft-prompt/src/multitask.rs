@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
+use peft_core::draw;
 use peft_core::file::prompt_key;
 use peft_core::tensors::Tensors;
 use peft_core::{Backbone, BatchRows, Error, Hooks, Method, Placement, Pooling, Prompt, Result, Site, Stored};
@@ -109,7 +110,7 @@ impl MultitaskPromptConfig {
 
     /// With factors drawn from N(0, 0.02²).
     fn drawn(&self, shared: Tensor<2>, place: Placement, device: &Device) -> MultitaskPrompt {
-        let normal = |shape| Tensor::random(shape, Distribution::Normal(0.0, 0.02), device);
+        let normal = |shape| draw::random(shape, Distribution::Normal(0.0, 0.02), device);
         let [cols, rows] = self.shapes(&place).map(normal);
         self.build(shared, cols, rows, place)
     }

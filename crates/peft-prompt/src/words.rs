@@ -2,22 +2,21 @@
 
 use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
-use peft_core::{Backbone, Error, Result};
+use peft_core::{Backbone, Error, Result, draw};
 
 /// N(0, 1), `[rows, d_model]`.
 pub(crate) fn normal(shape: [usize; 2], device: &Device) -> Tensor<2> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+    draw::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
 /// Word embeddings drawn with replacement, `[rows, d_model]`.
 pub(crate) fn sampled<M: Backbone>(backbone: &M, rows: usize) -> Result<Tensor<2>> {
     let words = Words::of(backbone)?;
-    let device = backbone.device();
-    let share = Tensor::<1>::random([rows], Distribution::Uniform(0.0, 1.0), &device.clone().inner()).into_data();
+    let shares = draw::numbers(rows, Distribution::Uniform(0.0, 1.0), &backbone.device());
     // A share next to one may round up to one.
     let count = words.count;
     let id = |share: f32| ((f64::from(share) * count as f64) as usize).min(count - 1) as i64;
-    Ok(words.rows(share.iter::<f32>().map(id).collect()))
+    Ok(words.rows(shares.into_iter().map(id).collect()))
 }
 
 /// The word embeddings of the tokens `ids`, repeated or cut to `rows`: `[rows, d_model]`.

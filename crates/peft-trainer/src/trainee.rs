@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use peft_core::{Adapter, Frozen, Hooks, Method, on_device};
+use peft_core::{Adapter, Frozen, Hooks, Method, draw, on_device};
 use peft_models::{Batch, Generated, GenerationConfig, Scorer};
 
 use crate::batches::LabelledBatch;
@@ -80,7 +80,7 @@ impl<M: Scorer, P: Method> TrainStep for Trainee<M, P> {
 
     fn step(&self, item: LabelledBatch) -> TrainOutput<Scored> {
         // Dropout draws from the devices' generators. Seeded anew for each batch, they need not be saved to resume.
-        self.devices().iter().for_each(|device| device.seed(item.seed));
+        self.devices().iter().for_each(|device| draw::seed(device, item.seed));
         let whole = item.targets.clone();
         let Learned { grads, scored, .. } = self.learn(item, &whole);
         TrainOutput { grads, item: scored }

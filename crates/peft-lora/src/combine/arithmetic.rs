@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
+use peft_core::draw;
 
 use super::MajoritySign;
 
@@ -44,7 +45,7 @@ impl Rule {
     fn pruned(&self, tensor: Tensor<2>) -> Vec<f32> {
         let random = match self.prune {
             Prune::Random(density) if density < 1.0 => {
-                let mask = Tensor::<2>::random(tensor.dims(), Distribution::Bernoulli(density), &tensor.device());
+                let mask = draw::random::<2>(tensor.dims(), Distribution::Bernoulli(density), &tensor.device());
                 Some((mask.into_data().iter::<f32>().collect::<Vec<_>>(), density as f32))
             }
             _ => None,
