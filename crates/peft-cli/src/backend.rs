@@ -199,6 +199,22 @@ mod tests {
         assert_eq!(reported("index out of bounds"), None);
     }
 
+    #[cfg(any(feature = "cuda", feature = "wgpu", feature = "ndarray"))]
+    #[test]
+    fn a_seed_draws_the_same_on_every_backend() {
+        use burn::tensor::Distribution;
+        use peft::core::draw;
+        let drawn = |name: &&str| -> Vec<f32> {
+            let device = named("--device", name).unwrap();
+            draw::seed(&device, 3);
+            let weights = draw::random::<2>([4, 5], Distribution::Normal(0.0, 0.02), &device);
+            weights.into_data().iter::<f32>().collect()
+        };
+        let all = || BUILT.iter().map(drawn).collect::<Vec<_>>();
+        // Generators are one for the process: a test that runs beside this one may draw in between.
+        assert!(BUILT.len() > 1 && (0..50).any(|_| all().windows(2).all(|two| two[0] == two[1])), "{:?}", all());
+    }
+
     #[test]
     fn there_is_a_device_by_default_and_one_that_is_the_host() {
         assert!(device(None).is_ok());
