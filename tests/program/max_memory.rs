@@ -85,8 +85,10 @@ mod two_devices {
         assert!(says("flex: bert.embeddings, bert.encoder.layer.0 ("), "{}", ended.err);
         assert!(says("ndarray: bert.encoder.layer.1, bert.pooler, classifier ("), "{}", ended.err);
         let (one, two) = (losses(&place, "one"), losses(&place, "two"));
-        // Drawn on two devices, an adapter begins elsewhere; it learns the same rows.
-        assert!(two.last() < two.first() && (one.last().unwrap() - two.last().unwrap()).abs() < 0.2, "{one:?} {two:?}");
+        assert!(two.last() < two.first(), "{two:?}");
+        // One generator draws for both devices, so it begins and learns as on one.
+        let near = |(one, two): (&f64, &f64)| (one - two).abs() < 1e-4;
+        assert!(one.len() == two.len() && one.iter().zip(&two).all(near), "{one:?} {two:?}");
         let on_one = place.succeeds("eval --adapter two --data valid.csv");
         let on_two = place.succeeds(&format!("eval --adapter two --data valid.csv {BOTH}"));
         assert_eq!(on_one.out, on_two.out);

@@ -1,18 +1,7 @@
 //! How parameters start.
 
 use burn::prelude::*;
-use burn::tensor::Distribution;
-use peft_core::draw::random;
-
-/// N(0, `std`²).
-pub(crate) fn normal<const D: usize>(shape: [usize; D], std: f64, device: &Device) -> Tensor<D> {
-    random(shape, Distribution::Normal(0.0, std), device)
-}
-
-/// Uniform in ±`bound`.
-pub(crate) fn uniform<const D: usize>(shape: [usize; D], bound: f64, device: &Device) -> Tensor<D> {
-    random(shape, Distribution::Uniform(-bound, bound), device)
-}
+pub(crate) use peft_core::draw::{normal, uniform};
 
 /// N(0, `std`²) cut at two standard deviations: whatever lies beyond is drawn again.
 pub(crate) fn truncated<const D: usize>(shape: [usize; D], std: f64, device: &Device) -> Tensor<D> {

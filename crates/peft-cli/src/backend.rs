@@ -202,12 +202,11 @@ mod tests {
     #[cfg(any(feature = "cuda", feature = "wgpu", feature = "ndarray"))]
     #[test]
     fn a_seed_draws_the_same_on_every_backend() {
-        use burn::tensor::Distribution;
         use peft::core::draw;
         let drawn = |name: &&str| -> Vec<f32> {
             let device = named("--device", name).unwrap();
             draw::seed(&device, 3);
-            let weights = draw::random::<2>([4, 5], Distribution::Normal(0.0, 0.02), &device);
+            let weights = draw::normal::<2>([4, 5], 0.02, &device);
             weights.into_data().iter::<f32>().collect()
         };
         let all = || BUILT.iter().map(drawn).collect::<Vec<_>>();

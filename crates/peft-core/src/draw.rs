@@ -1,89 +1,90 @@
-//! Random numbers that are the same on every device.
+//! Random numbers, the same on every device: how new parameters start.
 //!
-//! Each of Burn's devices has a generator of its own, so that one seed starts another adapter on a GPU than on a CPU. What
-//! is drawn here after [`seed`] comes from the host's generator, whose numbers are those of a CPU device, wherever the
-//! tensor is to lie. Without it a device's own generator is asked, as [`Tensor::random`] does.
+//! Each of Burn's devices has a generator of its own, so that one seed would start another adapter on a GPU than on a CPU,
+//! and the same numbers twice where a model lies on two CPU backends. After [`seed`] all that is drawn here comes from one
+//! generator of the process, wherever the tensor is to lie; its numbers are those of a CPU device with that seed. Before, it
+//! is the device's own, which [`Device::seed`] seeds.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn_std::rand::{SeedableRng, StdRng};
 
-/// The host's generator, once it has a seed.
-static HOST: Mutex<Option<StdRng>> = Mutex::new(None);
+/// The generator of the process, once it has a seed.
+static GENERATOR: Mutex<Option<StdRng>> = Mutex::new(None);
 
-fn host() -> MutexGuard<'static, Option<StdRng>> {
-    HOST.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Seeds what [`random`] draws from now on in this process, and the generator of `device`.
+/// Seeds what is drawn here from now on in this process, and the generator of `device`.
 pub fn seed(device: &Device, seed: u64) {
     device.seed(seed);
-    *host() = Some(StdRng::seed_from_u64(seed));
+    *GENERATOR.lock().unwrap_or_else(PoisonError::into_inner) = Some(StdRng::seed_from_u64(seed));
 }
 
-/// A tensor of numbers of `distribution`: how new parameters start.
-pub fn random<const D: usize>(shape: impl Into<Shape>, distribution: Distribution, device: &Device) -> Tensor<D> {
-    let shape = shape.into();
-    match from_host(shape.clone(), distribution, device) {
+/// Numbers of N(0, `std`²): a tensor of that shape.
+pub fn normal<const D: usize>(shape: impl Into<Shape>, std: f64, device: &Device) -> Tensor<D> {
+    tensor(shape.into(), Distribution::Normal(0.0, std), device)
+}
+
+/// Numbers between minus and plus `bound`, all equally likely: a tensor of that shape.
+pub fn uniform<const D: usize>(shape: impl Into<Shape>, bound: f64, device: &Device) -> Tensor<D> {
+    tensor(shape.into(), Distribution::Uniform(-bound, bound), device)
+}
+
+/// `len` numbers on the host, for tensors on `device`.
+pub fn numbers(len: usize, distribution: Distribution, device: &Device) -> Vec<f32> {
+    let of_device = || Tensor::<1>::random([len], distribution, &device.clone().inner()).into_data();
+    drawn(Shape::new([len]), distribution).unwrap_or_else(of_device).iter::<f32>().collect()
+}
+
+fn tensor<const D: usize>(shape: Shape, distribution: Distribution, device: &Device) -> Tensor<D> {
+    match drawn(shape.clone(), distribution) {
         Some(data) => Tensor::from_data(data, device),
         None => Tensor::random(shape, distribution, device),
     }
 }
 
-/// `len` numbers of `distribution` for whoever draws for tensors on `device`.
-pub fn numbers(len: usize, distribution: Distribution, device: &Device) -> Vec<f32> {
-    let device = device.clone().inner();
-    let data = from_host(Shape::new([len]), distribution, &device)
-        .unwrap_or_else(|| Tensor::<1>::random([len], distribution, &device).into_data());
-    data.iter::<f32>().collect()
-}
-
-/// What the host draws for `device`, unless that is the host or there is no seed.
-fn from_host(shape: Shape, distribution: Distribution, device: &Device) -> Option<TensorData> {
-    if on_host(device) {
-        return None;
-    }
-    host().as_mut().map(|host| TensorData::random::<f32, _, _>(shape, distribution, host))
-}
-
-/// Whether tensors on `device` lie in the host's memory.
-pub(crate) fn on_host(device: &Device) -> bool {
-    let device = device.clone().inner();
-    #[cfg(feature = "flex")]
-    if device == Device::flex() {
-        return true;
-    }
-    #[cfg(feature = "ndarray")]
-    #[allow(deprecated)] // Kept as a feature for comparison.
-    if device == Device::ndarray() {
-        return true;
-    }
-    let _ = device;
-    false
+/// What the generator gives, if it has a seed.
+fn drawn(shape: Shape, distribution: Distribution) -> Option<TensorData> {
+    let mut generator = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    generator.as_mut().map(|generator| TensorData::random::<f32, _, _>(shape, distribution, generator))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What makes a seed mean the same everywhere: the host's generator and a CPU device's are one.
+    fn values(tensor: Tensor<2>) -> Vec<f32> {
+        tensor.into_data().iter::<f32>().collect()
+    }
+
+    /// Generators are one for the process: a test that runs beside one of these may draw in between.
+    const TRIES: usize = 50;
+
     #[test]
-    fn a_cpu_device_draws_what_the_host_draws() {
+    fn a_seed_gives_what_a_cpu_device_gives() {
         let device = Device::flex();
-        for distribution in [Distribution::Normal(0.0, 0.02), Distribution::Uniform(-0.5, 0.5)] {
-            let of_host = |seed| {
-                let mut host = StdRng::seed_from_u64(seed);
-                TensorData::random::<f32, _, _>([3, 5], distribution, &mut host).iter::<f32>().collect::<Vec<_>>()
-            };
-            let of_device = |number| {
-                seed(&device, number);
-                random::<2>([3, 5], distribution, &device).into_data().iter::<f32>().collect::<Vec<_>>()
-            };
-            assert_ne!(of_host(7), of_host(8));
-            // The device's generator is one for the process: a test that runs beside this one may draw in between.
-            assert!((0..50).any(|_| of_device(7) == of_host(7)));
-        }
+        let ours = |number| {
+            seed(&device, number);
+            [values(normal([3, 5], 0.02, &device)), values(uniform([3, 5], 0.5, &device))]
+        };
+        let of_device = |number| {
+            device.seed(number);
+            [Distribution::Normal(0.0, 0.02), Distribution::Uniform(-0.5, 0.5)]
+                .map(|distribution| values(Tensor::random([3, 5], distribution, &device)))
+        };
+        assert!((0..TRIES).any(|_| ours(7) == of_device(7)));
+        assert!(ours(7) != ours(8));
+    }
+
+    #[test]
+    fn numbers_on_the_host_are_those_of_a_tensor() {
+        let device = Device::flex().autodiff();
+        let both = || {
+            seed(&device, 3);
+            let numbers = numbers(6, Distribution::Uniform(-1.0, 1.0), &device);
+            seed(&device, 3);
+            (numbers, values(uniform([2, 3], 1.0, &device)))
+        };
+        assert!((0..TRIES).map(|_| both()).any(|(numbers, values)| numbers == values));
     }
 }

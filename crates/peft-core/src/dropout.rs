@@ -1,10 +1,10 @@
 //! Dropout whose masks cost next to nothing on a CPU.
 //!
 //! Burn's draws one number of a cryptographic generator for each element, on one thread: a fifth of a training step
-//! of a small model. Here, where the tensors are in the host's memory, one draw of the device's generator seeds a
-//! counter-based one ([`peft_kernels::dropout`]). On other devices it is Burn's own.
+//! of a small model. Here, where the tensors are in the host's memory, one draw ([`crate::draw`]) seeds a counter-based
+//! generator ([`peft_kernels::dropout`]). On other devices it is Burn's own.
 //!
-//! A device's generator is one for the process. Where several threads train at once, each draws under
+//! What draws is one generator for the process. Where several threads train at once, each draws under
 //! [`with_own_draws`] instead, so that what is dropped does not depend on which of them came first.
 
 use std::cell::Cell;
@@ -17,10 +17,10 @@ use burn::tensor::Distribution;
 use peft_kernels::attention::Dropped;
 use peft_kernels::dropout::dropout;
 
-use crate::draw::{numbers, on_host};
+use crate::draw::numbers;
 
 thread_local! {
-    /// The counter that this thread draws from in place of the devices' generators.
+    /// The counter that this thread draws from in place of the process's generator.
     static OWN: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
@@ -109,9 +109,26 @@ fn seed_of(device: &Device) -> u64 {
     parts.into_iter().fold(0u64, |seed, part| (seed << 24) ^ (part * (1 << 24) as f32) as u64)
 }
 
+/// Whether tensors on `device` lie in the host's memory.
+fn on_host(device: &Device) -> bool {
+    let device = device.clone().inner();
+    #[cfg(feature = "flex")]
+    if device == Device::flex() {
+        return true;
+    }
+    #[cfg(feature = "ndarray")]
+    #[allow(deprecated)] // Kept as a feature for comparison.
+    if device == Device::ndarray() {
+        return true;
+    }
+    let _ = device;
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draw;
 
     fn drop(dropout: &Dropout, device: &Device) -> Vec<f32> {
         dropout.forward(Tensor::<2>::ones([250, 401], device)).into_data().iter::<f32>().collect()
@@ -120,7 +137,7 @@ mod tests {
     #[test]
     fn a_share_is_dropped_and_the_mean_stays() {
         let device = Device::flex().autodiff();
-        device.seed(1);
+        draw::seed(&device, 1);
         let out = drop(&Dropout::new(0.1), &device);
         let dropped = out.iter().filter(|&&x| x == 0.0).count() as f64 / out.len() as f64;
         let mean = out.iter().map(|&x| f64::from(x)).sum::<f64>() / out.len() as f64;
@@ -137,7 +154,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let dropout = Dropout::new(0.5);
         let twice = |seed| {
-            device.seed(seed);
+            draw::seed(&device, seed);
             (drop(&dropout, &device), drop(&dropout, &device))
         };
         let (first, second) = twice(7);

@@ -7,12 +7,12 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::prelude::*;
-use burn::tensor::{DType, Distribution};
+use burn::tensor::DType;
 use peft_kernels::norm::layer_norm;
 use peft_kernels::sum::add;
 
 use crate::devices::on_device;
-use crate::draw::random;
+use crate::draw;
 use crate::hooks::Hooks;
 use crate::op::{EmbeddingOp, LinearOp, NormOp};
 use crate::precision::{narrow, widen};
@@ -159,9 +159,7 @@ impl Embedding {
 }
 
 fn normal(shape: [usize; 2], device: &Device) -> Param<Tensor<2>> {
-    let init = move |device: &Device, grad: bool| {
-        random(shape, Distribution::Normal(0.0, INITIALIZER_RANGE), device).set_require_grad(grad)
-    };
+    let init = move |device: &Device, grad: bool| draw::normal(shape, INITIALIZER_RANGE, device).set_require_grad(grad);
     Param::uninitialized(ParamId::new(), init, device.clone(), false, shape.into())
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use burn::tensor::Distribution;
 use peft_core::draw;
 use peft_core::file::key;
 use peft_core::kernels::scale;
@@ -86,7 +85,7 @@ impl Ia3Config {
             let device = backbone.device_at(&entry.site);
             vectors.push(Param::from_tensor(match self.init_ia3_weights {
                 true => Tensor::ones(shape, &device),
-                false => draw::random(shape, Distribution::Normal(0.0, 1.0), &device),
+                false => draw::normal(shape, 1.0, &device),
             }));
         }
         Ok(Ia3 { vectors, index: Arc::new(index) })

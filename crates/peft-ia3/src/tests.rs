@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Tolerance;
+use peft_core::draw;
 use peft_core::nn::Linear;
 use peft_core::tensors::{Tensors, export, import};
 use peft_core::{Backbone, Hooks, Identity, Scope, Site, Sites, merge};
@@ -22,7 +23,7 @@ struct Pair {
 
 impl Pair {
     fn new(device: &Device) -> Self {
-        device.seed(3);
+        draw::seed(device, 3);
         let scope = Scope::root(device, |path| path.to_string());
         Self { key: scope.linear("key", 6, 8, true), down: scope.linear("down", 8, 6, true), sites: scope.sites() }
     }

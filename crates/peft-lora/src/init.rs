@@ -2,7 +2,6 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::Distribution;
 use peft_core::{Error, Result, draw};
 
 use crate::config::{Init, LoraConfig};
@@ -110,7 +109,7 @@ pub(crate) fn factors(config: &LoraConfig, target: &Target<'_>, device: &Device)
 
 /// A table's factors start the other way round: A zero, B normal.
 fn table(plan: Plan, target: &Target<'_>, device: &Device) -> (Tensor<2>, Tensor<2>) {
-    let normal = |shape: [usize; 2]| draw::random(shape, Distribution::Normal(0.0, 1.0), device);
+    let normal = |shape: [usize; 2]| draw::normal(shape, 1.0, device);
     let shape = [target.d_in, target.rank];
     let a = if plan == Plan::Random { normal(shape) } else { Tensor::zeros(shape, device) };
     (a, normal([target.rank, target.d_out]))
@@ -118,7 +117,7 @@ fn table(plan: Plan, target: &Target<'_>, device: &Device) -> (Tensor<2>, Tensor
 
 fn linear(plan: Plan, target: &Target<'_>, scale: f64, device: &Device) -> Result<(Tensor<2>, Tensor<2>)> {
     let &Target { d_in, d_out, rank, .. } = target;
-    let normal = |shape: [usize; 2], deviation| draw::random(shape, Distribution::Normal(0.0, deviation), device);
+    let normal = |shape: [usize; 2], deviation| draw::normal(shape, deviation, device);
     let zeros = || Tensor::zeros([rank, d_out], device);
     Ok(match plan {
         Plan::Standard => (uniform([d_in, rank], d_in, device), zeros()),
@@ -155,6 +154,5 @@ fn linear(plan: Plan, target: &Target<'_>, scale: f64, device: &Device) -> Resul
 
 /// Kaiming-uniform with a = √5: its bound is √(6 / ((1 + 5)·fan_in)).
 fn uniform<const D: usize>(shape: [usize; D], fan_in: usize, device: &Device) -> Tensor<D> {
-    let bound = 1.0 / (fan_in as f64).sqrt();
-    draw::random(shape, Distribution::Uniform(-bound, bound), device)
+    draw::uniform(shape, 1.0 / (fan_in as f64).sqrt(), device)
 }

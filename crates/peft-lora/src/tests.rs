@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::prelude::*;
+use peft_core::draw;
 use peft_core::file::key;
 use peft_core::nn::Linear;
 use peft_core::targets::Targets;
@@ -42,7 +43,7 @@ pub(crate) fn input(device: &Device) -> Tensor<3> {
 }
 
 fn init(config: LoraConfig, device: &Device) -> (Pair, Lora) {
-    device.seed(3);
+    draw::seed(device, 3);
     let pair = Pair::new(device);
     let lora = config.with_target_modules(["up", "down"]).init(&pair).unwrap();
     (pair, lora)
@@ -209,7 +210,7 @@ fn dora_composes_as_it_merges() {
 #[test]
 fn doras_dropout_is_the_references() {
     let device = Device::flex().autodiff();
-    device.seed(3);
+    draw::seed(&device, 3);
     let pair = Pair::new(&device);
     let config = LoraConfig::new(2).with_dora(true).with_dropout(0.5).with_target_modules(["up"]);
     let lora = config.init(&pair).unwrap();
@@ -223,9 +224,9 @@ fn doras_dropout_is_the_references() {
     let gain = (factors.magnitude.as_ref().unwrap().val().unsqueeze::<2>() / norm).unsqueeze::<3>();
     let by = |x: Tensor<3>, matrix: &Tensor<2>| burn::tensor::module::linear(x, matrix.clone(), None);
     close_undisturbed(|| {
-        device.seed(5);
+        draw::seed(&device, 5);
         let got = up(input(&device), &lora);
-        device.seed(5);
+        draw::seed(&device, 5);
         let dropped = Dropout::new(0.5).forward(input(&device));
         let by_weight = by(dropped.clone(), &weight) * (gain.clone() - 1.0);
         (got, up(input(&device), &Identity) + by_weight + by(dropped, &delta) * gain.clone())
@@ -237,7 +238,7 @@ fn doras_dropout_is_the_references() {
 #[test]
 fn doras_norm_has_no_gradient() {
     let device = Device::flex().autodiff();
-    device.seed(3);
+    draw::seed(&device, 3);
     let pair = Pair::new(&device);
     let config = LoraConfig::new(2).with_dora(true).with_target_modules(["up"]);
     let lora = shake(config.init(&pair).unwrap(), 0.3);

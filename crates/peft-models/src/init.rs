@@ -2,7 +2,6 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
-use burn::tensor::Distribution;
 use peft_core::{Backbone, SiteEntry, SiteKind, Sites, draw};
 
 use crate::any::{AnyModel, Head};
@@ -62,7 +61,7 @@ impl ModuleMapper for Draw<'_> {
         let value = match entry {
             _ if leaf == "bias" => Tensor::zeros(shape, &device),
             Some(SiteEntry { kind: SiteKind::Norm { .. }, .. }) | None => Tensor::ones(shape, &device),
-            Some(entry) => draw::random(shape, Distribution::Normal(0.0, deviation(self.config, entry)), &device),
+            Some(entry) => draw::normal(shape, deviation(self.config, entry), &device),
         };
         param.transform_for_load(value, id)
     }

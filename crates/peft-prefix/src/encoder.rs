@@ -5,7 +5,6 @@ use std::ops::Range;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::prelude::*;
-use burn::tensor::Distribution;
 use burn::tensor::module::linear;
 use peft_core::{Stored, draw};
 
@@ -35,14 +34,14 @@ impl Encoder {
         let shape = [sizes.tokens, sizes.width()];
         let embedding = Param::from_tensor(match init {
             Some(InitWeights::Zero) => Tensor::zeros(shape, device),
-            None => normal(shape, device),
+            None => draw::normal(shape, 1.0, device),
         });
         Self { embedding, projection: None }
     }
 
     /// The network that makes it. Where `init` says zero, its last layer is.
     pub(crate) fn projected(sizes: &Sizes, init: Option<InitWeights>, device: &Device) -> Self {
-        let embedding = Param::from_tensor(normal([sizes.tokens, sizes.d_model()], device));
+        let embedding = Param::from_tensor(draw::normal([sizes.tokens, sizes.d_model()], 1.0, device));
         let down = affine(sizes.d_model(), sizes.hidden, bound(sizes.d_model()), device);
         let up = match init {
             Some(InitWeights::Zero) => affine(sizes.hidden, sizes.width(), 0.0, device),
@@ -98,10 +97,6 @@ fn bound(d_in: usize) -> f64 {
 fn uniform<const D: usize>(shape: [usize; D], bound: f64, device: &Device) -> Tensor<D> {
     match bound {
         0.0 => Tensor::zeros(shape, device),
-        bound => draw::random(shape, Distribution::Uniform(-bound, bound), device),
+        bound => draw::uniform(shape, bound, device),
     }
-}
-
-fn normal(shape: [usize; 2], device: &Device) -> Tensor<2> {
-    draw::random(shape, Distribution::Normal(0.0, 1.0), device)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use burn::tensor::{DType, Distribution};
+use burn::tensor::DType;
 use peft_core::draw;
 use peft_core::file::prompt_key;
 use peft_core::tensors::Tensors;
@@ -41,7 +41,7 @@ impl MultitaskPromptConfig {
     pub fn init<M: Backbone>(&self, backbone: &M) -> Result<MultitaskPrompt> {
         let place = self.place(backbone)?;
         let shared = match self.prompt_tuning_init {
-            MultitaskInit::Random => words::normal(place.shape(), &backbone.device()),
+            MultitaskInit::Random => draw::normal(place.shape(), 1.0, &backbone.device()),
             MultitaskInit::SampleVocab => words::sampled(backbone, place.shape()[0])?,
             MultitaskInit::Text => {
                 let reason = "TEXT needs the text's token ids; call init_with_text_ids";
@@ -110,7 +110,7 @@ impl MultitaskPromptConfig {
 
     /// With factors drawn from N(0, 0.02²).
     fn drawn(&self, shared: Tensor<2>, place: Placement, device: &Device) -> MultitaskPrompt {
-        let normal = |shape| draw::random(shape, Distribution::Normal(0.0, 0.02), device);
+        let normal = |shape| draw::normal(shape, 0.02, device);
         let [cols, rows] = self.shapes(&place).map(normal);
         self.build(shared, cols, rows, place)
     }

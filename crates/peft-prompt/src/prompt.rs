@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use peft_core::file::prompt_key;
-use peft_core::{Backbone, BatchRows, Error, Hooks, Method, Placement, Pooling, Prompt, Result, Site, Stored};
+use peft_core::{Backbone, BatchRows, Error, Hooks, Method, Placement, Pooling, Prompt, Result, Site, Stored, draw};
 
 use crate::config::{PromptConfig, PromptInit};
 use crate::words;
@@ -30,7 +30,7 @@ impl PromptConfig {
     pub fn init<M: Backbone>(&self, backbone: &M) -> Result<SoftPrompt> {
         let place = self.place(backbone)?;
         let embeddings = match self.prompt_tuning_init {
-            PromptInit::Random => words::normal(place.shape(), &backbone.device()),
+            PromptInit::Random => draw::normal(place.shape(), 1.0, &backbone.device()),
             PromptInit::SampleVocab => words::sampled(backbone, place.shape()[0])?,
             PromptInit::Text => {
                 let reason = "TEXT needs the text's token ids; call init_with_text_ids";

@@ -4,11 +4,6 @@ use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
 use peft_core::{Backbone, Error, Result, draw};
 
-/// N(0, 1), `[rows, d_model]`.
-pub(crate) fn normal(shape: [usize; 2], device: &Device) -> Tensor<2> {
-    draw::random(shape, Distribution::Normal(0.0, 1.0), device)
-}
-
 /// Word embeddings drawn with replacement, `[rows, d_model]`.
 pub(crate) fn sampled<M: Backbone>(backbone: &M, rows: usize) -> Result<Tensor<2>> {
     let words = Words::of(backbone)?;

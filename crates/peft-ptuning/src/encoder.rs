@@ -3,7 +3,6 @@
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::prelude::*;
-use burn::tensor::Distribution;
 use burn::tensor::activation::relu;
 use peft_core::{Placement, Stored, draw};
 
@@ -33,7 +32,7 @@ impl Encoder {
     pub(crate) fn new(config: &PTuningConfig, place: &Placement, device: &Device) -> Self {
         let d_model = place.d_model;
         let hidden = config.encoder_hidden_size.unwrap_or(d_model);
-        let embedding = draw::random(place.shape(), Distribution::Normal(0.0, 1.0), device);
+        let embedding = draw::normal(place.shape(), 1.0, device);
         let (lstm, widths) = match config.encoder_reparameterization_type {
             Reparameterization::Mlp => (None, vec![d_model, hidden, hidden, d_model]),
             Reparameterization::Lstm => {
@@ -81,6 +80,5 @@ fn affine(d_in: usize, d_out: usize, device: &Device) -> Linear {
 
 /// A parameter drawn from the uniform distribution between minus and plus 1/√`width`.
 pub(crate) fn uniform<const D: usize>(shape: [usize; D], width: usize, device: &Device) -> Param<Tensor<D>> {
-    let bound = 1.0 / (width as f64).sqrt();
-    Param::from_tensor(draw::random(shape, Distribution::Uniform(-bound, bound), device))
+    Param::from_tensor(draw::uniform(shape, 1.0 / (width as f64).sqrt(), device))
 }

@@ -79,7 +79,7 @@ impl<M: Scorer, P: Method> TrainStep for Trainee<M, P> {
     type Output = Scored;
 
     fn step(&self, item: LabelledBatch) -> TrainOutput<Scored> {
-        // Dropout draws from the devices' generators. Seeded anew for each batch, they need not be saved to resume.
+        // What dropout draws follows from this. Seeded anew for each batch, no generator need be saved to resume.
         self.devices().iter().for_each(|device| draw::seed(device, item.seed));
         let whole = item.targets.clone();
         let Learned { grads, scored, .. } = self.learn(item, &whole);

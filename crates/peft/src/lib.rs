@@ -33,7 +33,7 @@ pub use peft_select as select;
 pub mod prelude {
     #[cfg(feature = "adapter")]
     pub use peft_adapter::{Bottleneck, BottleneckConfig, Fusion, FusionConfig};
-    pub use peft_core::{Adapter, Adapters, BASE, Backbone, Fold, Frozen, Hooks, Identity, Method, merge};
+    pub use peft_core::{Adapter, Adapters, BASE, Backbone, Fold, Frozen, Hooks, Identity, Method, draw, merge};
     #[cfg(feature = "ia3")]
     pub use peft_ia3::{Ia3, Ia3Config};
     #[cfg(feature = "lora")]

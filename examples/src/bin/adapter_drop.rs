@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let (base, folder) = (Path::new("assets/minilm-l3"), Path::new("runs/adapter_drop"));
     let encoder = Encoder::from_folder(base, 64)?;
     let device = Device::flex().autodiff();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
 
     let mut config = AnyConfig::Bottleneck(BottleneckConfig::seq_bn().with_modules_to_save(["pooler", "classifier"]));

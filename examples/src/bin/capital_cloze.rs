@@ -19,7 +19,7 @@ const STEPS: usize = 40;
 
 fn main() -> Result<()> {
     let (base, device) = (Path::new("assets/minilm-l3"), Device::flex().autodiff());
-    device.seed(0);
+    draw::seed(&device, 0);
     let encoder = Encoder::from_folder(base, 32)?;
     let Loaded { module: bert, fresh, .. } = BertForMaskedLm::from_folder(base, &device)?;
     println!("new       {}", fresh.join(", "));

@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     let encoder = Encoder::from_folder(base, 64)?;
     let train = rows("train.tsv", &encoder)?;
     let device = Device::flex().autodiff();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
     let bert = Frozen::new(bert);
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use burn::prelude::*;
-use peft::core::{BatchRows, Identity};
+use peft::core::{BatchRows, Identity, draw};
 use peft::models::generate::{GenerationConfig, stream};
 use peft::models::t5::{T5Config, T5ForConditionalGeneration};
 use serde_json::json;
@@ -15,7 +15,7 @@ const WINDOW: usize = 15;
 
 fn main() -> Result<()> {
     let device = Device::flex();
-    device.seed(0);
+    draw::seed(&device, 0);
     let config: T5Config = serde_json::from_value(json!({
         "vocab_size": 32128, "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8,
     }))?;

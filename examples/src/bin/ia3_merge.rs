@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let (base, run) = (Path::new("assets/minilm-l3"), Path::new("runs/ia3_merge"));
     let encoder = Encoder::from_folder(base, 64)?;
     let device = Device::flex().autodiff();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
 
     // A number for each key and value, and for each input of the feed-forward part's second map.

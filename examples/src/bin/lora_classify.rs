@@ -28,7 +28,7 @@ fn main() -> Result<()> {
 
     // Whether gradients are kept is a property of the device.
     let device = Device::flex().autodiff();
-    device.seed(0);
+    draw::seed(&device, 0);
     let Loaded { module: bert, fresh, .. } = BertForSequenceClassification::from_folder(base, Some(2), &device)?;
     println!("base      {} parameters; not in the file, so new: {}", bert.num_params(), fresh.join(", "));
 

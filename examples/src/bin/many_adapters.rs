@@ -13,7 +13,7 @@ use peft_data::{Encoded, Encoder, Example, pad};
 fn main() -> Result<()> {
     let base = Path::new("assets/minilm-l3");
     let device = Device::flex();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
 
     // Fresh LoRA changes nothing; with B drawn as well as A, these two stand for trained ones.

@@ -13,7 +13,7 @@ use peft::prelude::*;
 fn main() -> Result<()> {
     let base = Path::new("assets/minilm-l3");
     let device = Device::flex();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
 
     let adapter = match std::env::args().nth(1) {

@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let encoder = Encoder::from_folder(base, 64)?;
     let rows = rows("train.tsv", &encoder)?;
     let device = Device::flex().autodiff();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
 
     // Ten keys and values in front of those of each of three layers: a table [10, 2·3·384].

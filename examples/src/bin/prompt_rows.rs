@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let examples = Examples::from_table(&table, &columns, Target::Single, None)?;
     let rows = Rows::texts(&examples, Target::Single, 2, &encoder)?;
     let device = Device::flex().autodiff();
-    device.seed(0);
+    draw::seed(&device, 0);
     let bert = BertForSequenceClassification::from_folder(base, Some(2), &device)?.module;
     let heads = ["pooler", "classifier"];
 

@@ -70,12 +70,14 @@ fn products() -> Vec<Case> {
     let from_memory = |[m, k, n]: [usize; 3]| {
         let (device, bytes) = (Device::flex(), 4 * (m * k + k * n + m * n));
         let layers = BEYOND_THE_CACHES.div_ceil(bytes);
-        let [xs, weights] = [[m, k], [k, n]]
-            .map(|[rows, cols]| -> Vec<Tensor<3>> { (0..layers).map(|_| plain([1, rows, cols], &device)).collect() });
-        let (mut kept, mut layer) = (vec![None; layers], 0);
+        let of_layer = |_| (plain([1, m, k], &device), plain([k, n], &device), None);
+        let mut of: Vec<_> = (0..layers).map(of_layer).collect();
+        let mut layer = 0;
         let run = move || {
-            kept[layer] = None;
-            kept[layer] = Some(linear(xs[layer].clone(), weights[layer].clone().squeeze_dim(0), None));
+            let (x, weight, kept) = &mut of[layer];
+            // Its memory is the next one's.
+            *kept = None;
+            *kept = Some(linear(x.clone(), weight.clone(), None));
             layer = (layer + 1) % layers;
         };
         let work = Work::Flops(2.0 * (m * k * n) as f64);

@@ -25,14 +25,14 @@ fn main() {
     // A first look, which warms up too, says how many runs a sample has.
     let runs: Vec<usize> = cases.iter_mut().map(|case| (SECONDS / seconds(case, 2)).ceil().max(1.0) as usize).collect();
     let mut samples = vec![Vec::new(); cases.len()];
-    let mut best = Peak::measured();
+    let mut peaks = vec![Peak::measured()];
     for _ in 0..SAMPLES {
         for ((case, runs), samples) in cases.iter_mut().zip(&runs).zip(&mut samples) {
             samples.push(seconds(case, *runs));
         }
-        best = best.max(Peak::measured());
+        peaks.push(Peak::measured());
     }
-    table(&cases, &samples, best);
+    table(&cases, &samples, peaks);
 }
 
 /// Of one run.
@@ -42,12 +42,16 @@ fn seconds(case: &mut Case, runs: usize) -> f64 {
     start.elapsed().as_secs_f64() / runs as f64
 }
 
-fn table(cases: &[Case], samples: &[Vec<f64>], peak: Peak) {
-    let Peak { gflops, gbytes } = peak;
+fn table(cases: &[Case], samples: &[Vec<f64>], mut peaks: Vec<Peak>) {
+    peaks.sort_by(|a, b| a.gflops.total_cmp(&b.gflops));
+    let (least, median) = (peaks[0].gflops, peaks[peaks.len() / 2].gflops);
+    let Peak { gflops, gbytes } = peaks.into_iter().reduce(Peak::max).expect("it was measured");
     let threads = rayon::current_num_threads();
+    // Far apart where others use the same cores.
     println!(
-        "This machine at most, measured: {gflops:.0} GFLOP/s in registers, {gbytes:.1} GB/s copied; {threads} threads.\n"
+        "This machine, measured between the samples: {least:.0} to {gflops:.0} GFLOP/s in registers, in the median"
     );
+    println!("{median:.0}; at most {gbytes:.1} GB/s copied; {threads} threads.\n");
     // Rates are of the fastest sample, as the peak is of its own: both are what is left when nobody else is at work.
     let head = ["median ms", "fastest", "GFLOP/s", "GB/s", "of peak"].map(|name| format!("{name:>10}")).concat();
     println!("{:60}{head}", format!("{SAMPLES} samples"));

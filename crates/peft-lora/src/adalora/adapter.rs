@@ -6,7 +6,6 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
-use burn::tensor::Distribution;
 use burn::tensor::module::linear;
 use peft_core::draw;
 use peft_core::file::key;
@@ -117,7 +116,7 @@ impl AdaLoraConfig {
     fn triplets(&self, d_in: usize, d_out: usize, rank: usize, device: &Device) -> Triplets {
         let random = self.init_lora_weights == Init::Standard(false);
         let deviation = if random { 1.0 } else { 0.02 };
-        let normal = |shape: [usize; 2]| draw::random::<2>(shape, Distribution::Normal(0.0, deviation), device);
+        let normal = |shape: [usize; 2]| draw::normal::<2>(shape, deviation, device);
         let e = if random { normal([rank, 1]) } else { Tensor::zeros([rank, 1], device) };
         // In f32, as the reference adds it; a resized adapter keeps the scale it was trained with.
         let ranks = f64::from(self.init_r as f32 + 1e-5);

@@ -43,20 +43,18 @@ impl Rule {
     }
 
     fn pruned(&self, tensor: Tensor<2>) -> Vec<f32> {
-        let random = match self.prune {
-            Prune::Random(density) if density < 1.0 => {
-                let mask = draw::random::<2>(tensor.dims(), Distribution::Bernoulli(density), &tensor.device());
-                Some((mask.into_data().iter::<f32>().collect::<Vec<_>>(), density as f32))
-            }
-            _ => None,
-        };
+        let device = tensor.device();
         let mut values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
-        if let Some((mask, density)) = random {
-            values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask / density);
-        }
-        if let Prune::Smallest(density) = self.prune {
-            let count = (density * values.len() as f64) as usize;
-            keep_largest(&mut values, count);
+        match self.prune {
+            Prune::Random(density) if density < 1.0 => {
+                let mask = draw::numbers(values.len(), Distribution::Bernoulli(density), &device);
+                values.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask / density as f32);
+            }
+            Prune::Smallest(density) => {
+                let count = (density * values.len() as f64) as usize;
+                keep_largest(&mut values, count);
+            }
+            Prune::Random(_) | Prune::Nothing => {}
         }
         values
     }
@@ -136,7 +134,7 @@ mod tests {
     #[test]
     fn random_pruning_keeps_the_mean() {
         let device = Device::flex();
-        device.seed(1);
+        draw::seed(&device, 1);
         let rule = Rule { prune: Prune::Random(0.25), elect: None };
         let got = rule.merge(vec![Tensor::ones([200, 200], &device)], vec![1.0]);
         let values: Vec<f32> = got.clone().into_data().iter::<f32>().collect();

@@ -1,6 +1,7 @@
 //! Combinations of adapters on two layers.
 
 use burn::prelude::*;
+use peft_core::draw;
 use peft_core::tensors::{export, import};
 use peft_core::{Hooks, Method};
 use peft_testing::{close, far, shake};
@@ -72,7 +73,7 @@ fn every_way_gives_an_adapter(
     how: Combination,
 ) {
     let device = Device::flex();
-    device.seed(2);
+    draw::seed(&device, 2);
     let pair = Pair::new(&device);
     let config = LoraConfig { rank_pattern: [("up".to_string(), 3)].into(), ..config(2, &["up", "down"]) };
     let (a, b) = (part(&pair, &config), part(&pair, &config));

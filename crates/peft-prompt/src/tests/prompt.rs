@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::prelude::*;
+use peft_core::draw;
 use peft_core::tensors::{export, parameters};
 use peft_core::{Backbone, BatchRows, Hooks, Identity, Method, Pooling, Site};
 use peft_testing::{Case, HIDDEN, Mini, VOCABULARY, close, far, ids};
@@ -77,7 +78,7 @@ fn a_text_is_repeated_or_cut(#[case] ids: &[u32], #[case] starts_as: &[usize]) {
 fn words_are_drawn_from_the_whole_vocabulary_with_replacement() {
     let device = Device::flex();
     let mini = Mini::new(&device);
-    device.seed(5);
+    draw::seed(&device, 5);
     let config = PromptConfig::new(40 * VOCABULARY).with_vocabulary();
     let mut drawn = words(&mini, &config.init(&mini).unwrap());
     drawn.sort();
@@ -88,7 +89,7 @@ fn words_are_drawn_from_the_whole_vocabulary_with_replacement() {
 #[test]
 fn random_prompts_are_of_unit_variance() {
     let device = Device::flex();
-    device.seed(2);
+    draw::seed(&device, 2);
     let table = PromptConfig::new(500).init(&Mini::new(&device)).unwrap().table();
     let (mean, deviation) = (table.clone().mean().into_scalar::<f32>(), (table.powf_scalar(2.0)).mean().sqrt());
     assert!(mean.abs() < 0.05, "{mean}");

@@ -4,6 +4,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Tolerance;
+use peft_core::draw;
 use peft_core::tensors::{Tensors, export, export_gradients, import, parameters};
 use peft_core::{Backbone, BatchRows, Hooks, Method, Site};
 use peft_testing::{HIDDEN, Mini, close};
@@ -124,7 +125,7 @@ fn the_counts_are_the_formulas(#[case] config: PTuningConfig, #[case] hidden: us
 #[test]
 fn new_weights_are_as_wide_as_torchs() {
     let (device, mini) = mini();
-    device.seed(4);
+    draw::seed(&device, 4);
     let drawn = parameters(&PTuningConfig::new(200).with_lstm(1).with_hidden(64).init(&mini).unwrap());
     let largest = |name: &str| drawn[&format!("prompt_encoder.{name}")].iter::<f32>().fold(0f32, |m, x| m.max(x.abs()));
     // 1/√h for all of the LSTM, 1/√(its input) for a linear layer.

@@ -1,7 +1,8 @@
 //! Products of f32 matrices.
 //!
 //! As in BLIS (Van Zee and van de Geijn 2015, doi:10.1145/2764454), with what a frozen transformer allows: the right-hand
-//! matrix is packed, the left-hand one, whose rows are long, is read where it lies. The result goes to the cores in parts
+//! matrix is packed, the left-hand one, whose rows are long, is read where it lies, unless it is the transpose of what lies
+//! there (`Strips`). The result goes to the cores in parts
 //! (`product` says of what), and no element's sum depends on how many there are.
 
 mod matrix;
