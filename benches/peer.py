@@ -92,6 +92,8 @@ class Subject:
         self.device = torch.device("cuda" if spec.get("backend") == "cuda" else "cpu")
         # Adapters stay in f32 beside a base in half precision: Hugging Face PEFT's own rule.
         base = build(spec).to(device=self.device, dtype=DTYPES[spec.get("dtype", "f32")])
+        if spec.get("gradient_checkpointing"):
+            base.gradient_checkpointing_enable({"use_reentrant": False})
         self.texts = Texts(spec) if spec.get("texts") else None
         self.batch = self.texts.first() if self.texts else random_batch(spec, base.config)
         self.model, self.after_backward, self.after_step = peer_methods.apply(base, spec)

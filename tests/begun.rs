@@ -21,10 +21,10 @@ fn lora(targets: &str) -> AnyConfig {
 
 /// The same batch, begun by the base. Padding has zeros for its states.
 fn begun<M: Scorer>(model: &M, batch: &Batch, cut: Cut) -> Batch {
-    let hidden = model.begin(batch, cut);
+    let hidden = model.begin(batch, cut, &Identity).hidden;
     let positions = hidden.dims()[1];
     let mask = batch.attention_mask.clone().narrow(1, 0, positions).float().unsqueeze_dim::<3>(2);
-    batch.clone().with_begun(Begun { cut, hidden: hidden * mask })
+    batch.clone().with_begun(Begun::new(cut, hidden * mask))
 }
 
 /// `scores` where a batch has tokens, and zeros elsewhere.
@@ -96,7 +96,7 @@ fn a_text_has_the_same_states_in_any_batch() {
     let (bert, batch) = (bert(&device), three_rows(&device));
     let cut =
         bert.cut(&shaken(AnyConfig::Selected(SelectConfig::last_layers(1)).init(&bert).unwrap()).sites()).unwrap();
-    let all = bert.begin(&batch, cut);
+    let all = bert.begin(&batch, cut, &Identity).hidden;
     let ints =
         |tensor: &Tensor<2, Int>, row: usize| tensor.clone().narrow(0, row, 1).into_data().iter::<i64>().collect();
     let mut padded = 0;
@@ -106,7 +106,7 @@ fn a_text_has_the_same_states_in_any_batch() {
         padded += mask.len() - text;
         let cut_to = |values: Vec<i64>| values[..text].to_vec();
         let [ids, types] = [&batch.input_ids, &batch.token_type_ids].map(|tensor| cut_to(ints(tensor, row)));
-        let alone = bert.begin(&Batch::new(ids, types, vec![1; text], 1, &device), cut);
+        let alone = bert.begin(&Batch::new(ids, types, vec![1; text], 1, &device), cut, &Identity).hidden;
         close(all.clone().narrow(0, row, 1).narrow(1, 0, text), alone);
     }
     assert!(padded > 0, "no text of the batch is padded");

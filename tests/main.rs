@@ -11,6 +11,7 @@ mod generation;
 mod large_models;
 mod laws;
 mod lora_variants;
+mod parts;
 #[cfg(feature = "ndarray")]
 mod placement;
 mod precision;

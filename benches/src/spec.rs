@@ -36,6 +36,9 @@ pub(crate) struct Spec {
     /// Adapters in one batch, in turn from row to row. For a forward pass alone.
     #[serde(default = "single")]
     pub(crate) adapters: usize,
+    /// Whether a step keeps what lies between layers alone, and runs each again for its gradients.
+    #[serde(default)]
+    pub(crate) gradient_checkpointing: bool,
     /// Cores to use.
     #[serde(default)]
     pub(crate) threads: Option<usize>,

@@ -10,7 +10,7 @@ use burn::prelude::*;
 use peft::AnyMethod;
 use peft::core::precision::to_dtype;
 use peft::core::{Adapter, Adapters, Backbone, Frozen, Hooks, Identity, Method, Step};
-use peft::models::{AnyModel, Batch, ModelConfig, Scorer, save_model};
+use peft::models::{AnyModel, Batch, ModelConfig, Scorer, gradients_in_parts, save_model};
 use peft_trainer::clip::{clip_factor, global_norm};
 use peft_trainer::metrics::Targets;
 use peft_trainer::{Factor, Settings, objective, optimizer};
@@ -36,6 +36,8 @@ pub(crate) struct Subject {
     targets: Targets,
     /// Real texts, where the spec has some.
     pub(crate) data: Option<Data>,
+    /// Whether a graph is over one layer at a time.
+    gradient_checkpointing: bool,
     /// Steps taken.
     steps: usize,
     /// What forward passes run on.
@@ -96,8 +98,18 @@ impl Subject {
                 (model, Trained::Adapter(Box::new(adapter)))
             }
         };
-        let mut this =
-            Self { config, base, trained, optimizer: Stepper::new(), batch, targets, data, steps: 0, inference: None };
+        let mut this = Self {
+            config,
+            base,
+            trained,
+            optimizer: Stepper::new(),
+            batch,
+            targets,
+            data,
+            gradient_checkpointing: spec.gradient_checkpointing,
+            steps: 0,
+            inference: None,
+        };
         if spec.adapters > 1 {
             this.inference = Some(this.routed(spec)?);
         }
@@ -137,27 +149,39 @@ impl Subject {
     /// As there.
     pub(crate) fn step_on(&mut self, batch: &Batch, targets: &Targets) -> Result<Value> {
         let start = Instant::now();
-        let (scores, penalty) = match &self.trained {
+        let mut forward = None;
+        let mut loss = |scores: Tensor<3>, penalty: Option<Tensor<1>>| {
+            let loss = objective(scores, targets).0.mean();
+            let loss = match penalty {
+                Some(penalty) => loss + penalty,
+                None => loss,
+            };
+            // Reading the value waits for whatever was queued.
+            forward = Some((loss.clone().into_scalar::<f32>(), start.elapsed()));
+            loss
+        };
+        let gradients = match &self.trained {
             Trained::Nothing => anyhow::bail!("the bare model has nothing to train"),
-            Trained::Adapter(adapter) => (self.base.scores(batch, &**adapter), adapter.penalty()),
-            Trained::Model(model) => (model.scores(batch, &Identity), None),
+            Trained::Adapter(adapter) if self.gradient_checkpointing => {
+                let loss = |scores| loss(scores, adapter.penalty());
+                gradients_in_parts(&*self.base, adapter, batch, self.steps as u64, loss)
+            }
+            Trained::Adapter(adapter) => {
+                let loss = loss(self.base.scores(batch, &**adapter), adapter.penalty());
+                GradientsParams::from_grads(loss.backward(), &**adapter)
+            }
+            Trained::Model(model) => {
+                let loss = loss(model.scores(batch, &Identity), None);
+                GradientsParams::from_grads(loss.backward(), &**model)
+            }
         };
-        let loss = objective(scores, targets).0.mean();
-        let loss = match penalty {
-            Some(penalty) => loss + penalty,
-            None => loss,
-        };
-        // Reading the value waits for whatever was queued.
-        let value = loss.clone().into_scalar::<f32>();
-        let forward = start.elapsed();
+        let (value, forward) = forward.context("the loss was asked for")?;
         ensure!(value.is_finite(), "the loss is {value}");
-        let gradients = loss.backward();
         let backward = start.elapsed() - forward;
         self.steps += 1;
         self.trained = match std::mem::replace(&mut self.trained, Trained::Nothing) {
             Trained::Nothing => Trained::Nothing,
             Trained::Adapter(adapter) => {
-                let gradients = GradientsParams::from_grads(gradients, &*adapter);
                 let kept = adapter.updates().then(|| copy_of(&*adapter, &gradients));
                 let adapter = self.optimizer.step(*adapter, gradients);
                 Trained::Adapter(Box::new(match kept {
@@ -167,10 +191,7 @@ impl Subject {
                     None => adapter,
                 }))
             }
-            Trained::Model(model) => {
-                let gradients = GradientsParams::from_grads(gradients, &*model);
-                Trained::Model(Box::new(self.optimizer.step(*model, gradients)))
-            }
+            Trained::Model(model) => Trained::Model(Box::new(self.optimizer.step(*model, gradients))),
         };
         // A GPU works on after it was told.
         self.batch.input_ids.device().sync()?;

@@ -21,6 +21,11 @@ fn learns_the_same(place: &Place, args: &str, devices: &str) {
     let ended = place.succeeds(&with(&format!("two --devices {devices}")));
     let count = devices.split(',').count();
     assert!(ended.err.contains(&format!("{count} devices train together")), "{}", ended.err);
+    near(place);
+}
+
+/// The runs `one` and `two` are the same but for rounding.
+fn near(place: &Place) {
     let [one, two] = ["one", "two"].map(|name| numbers(&place.run(name)));
     assert!(one.len() > 20 && one.len() == two.len());
     for ((name, want), (other, got)) in one.iter().zip(&two) {
@@ -63,6 +68,21 @@ fn the_losses_are_those_of_one_device(#[case] options: &str, #[case] devices: &s
 #[test]
 fn so_are_those_of_two_backends() {
     learns_the_same(&Place::new(), &train("--epochs 2 --lora-dropout 0 --keep last"), "flex,ndarray");
+}
+
+#[cfg(feature = "ndarray")]
+#[rstest]
+#[case::lora("")]
+#[case::adapter("--method adapter")]
+#[case::in_parts("--method ia3 --gradient-checkpointing")]
+fn a_run_is_the_same_on_another_backend(#[case] options: &str) {
+    let place = Place::new();
+    for (run, backend) in [("one", "flex"), ("two", "ndarray")] {
+        let dropout = if options.is_empty() { "--lora-dropout 0" } else { "" };
+        let options = format!("{options} {dropout} --epochs 2 --keep last --logging-steps 1 --backend {backend}");
+        place.succeeds(&train(&format!("{options} --output {run}")));
+    }
+    near(&place);
 }
 
 #[rstest]

@@ -15,6 +15,7 @@ mod counts;
 mod determinism;
 mod devices;
 mod dtype;
+mod gradient_checkpointing;
 mod hub;
 mod interop;
 mod kill;

@@ -320,6 +320,9 @@ options! {
     /// Bytes of that in memory; what has no room there goes to a file in the run's folder [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
     cache_memory: String,
+    /// Keep what lies between the layers alone and run each once more for its gradients: less memory, more time
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    gradient_checkpointing: bool,
 }
 
 impl TrainOptions {
@@ -385,6 +388,7 @@ impl TrainOptions {
             early_stopping: self.early_stopping,
             keep: self.keep.unwrap_or(d.keep),
             cache_frozen: self.caches().then(|| self.cache_memory.as_deref().and_then(parse_bytes)).flatten(),
+            gradient_checkpointing: self.gradient_checkpointing.unwrap_or(d.gradient_checkpointing),
         }
     }
 

@@ -5,19 +5,40 @@
 //! generator of the process, wherever the tensor is to lie; its numbers are those of a CPU device with that seed. Before, it
 //! is the device's own, which [`Device::seed`] seeds.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use burn_std::rand::{SeedableRng, StdRng};
+use burn_std::rand::SeedableRng;
+use chacha20::{ChaCha12Rng, SerializedRngState};
 
-/// The generator of the process, once it has a seed.
-static GENERATOR: Mutex<Option<StdRng>> = Mutex::new(None);
+/// The generator of the process, once it has a seed: that of Burn's CPU devices, which is rand's `StdRng`.
+static GENERATOR: Mutex<Option<ChaCha12Rng>> = Mutex::new(None);
+
+/// Where the generator of the process stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State(Option<SerializedRngState>);
+
+impl State {
+    /// Where it stands now.
+    pub(crate) fn here() -> Self {
+        Self(generator().as_ref().map(ChaCha12Rng::serialize_state))
+    }
+
+    /// Puts it there.
+    pub(crate) fn restore(self) {
+        *generator() = self.0.as_ref().map(ChaCha12Rng::deserialize_state);
+    }
+}
+
+fn generator() -> MutexGuard<'static, Option<ChaCha12Rng>> {
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Seeds what is drawn here from now on in this process, and the generator of `device`.
 pub fn seed(device: &Device, seed: u64) {
     device.seed(seed);
-    *GENERATOR.lock().unwrap_or_else(PoisonError::into_inner) = Some(StdRng::seed_from_u64(seed));
+    *generator() = Some(ChaCha12Rng::seed_from_u64(seed));
 }
 
 /// Numbers of N(0, `std`²): a tensor of that shape.
@@ -45,8 +66,7 @@ fn tensor<const D: usize>(shape: Shape, distribution: Distribution, device: &Dev
 
 /// What the generator gives, if it has a seed.
 fn drawn(shape: Shape, distribution: Distribution) -> Option<TensorData> {
-    let mut generator = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    generator.as_mut().map(|generator| TensorData::random::<f32, _, _>(shape, distribution, generator))
+    generator().as_mut().map(|generator| TensorData::random::<f32, _, _>(shape, distribution, generator))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! generator ([`peft_kernels::dropout`]). On other devices it is Burn's own.
 //!
 //! What draws is one generator for the process. Where several threads train at once, each draws under
-//! [`with_own_draws`] instead, so that what is dropped does not depend on which of them came first.
+//! [`with_own_draws`] instead, so that what is dropped does not depend on which of them came first. Where something is
+//! computed twice, [`Draws`] has the second time drop what the first did.
 
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -17,7 +18,7 @@ use burn::tensor::Distribution;
 use peft_kernels::attention::Dropped;
 use peft_kernels::dropout::dropout;
 
-use crate::draw::numbers;
+use crate::draw::{self, numbers};
 
 thread_local! {
     /// The counter that this thread draws from in place of the process's generator.
@@ -26,15 +27,48 @@ thread_local! {
 
 /// Runs `run`; what [`Dropout`] draws in it on this thread is a function of `seed` alone, whatever other threads draw.
 pub fn with_own_draws<T>(seed: u64, run: impl FnOnce() -> T) -> T {
-    /// Puts back what was there, also when `run` panics.
-    struct Restore(Option<u64>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            OWN.set(self.0);
-        }
+    Draws { own: Some(seed), process: None }.again(run)
+}
+
+/// Where the draws of [`Dropout`] on this thread stand, so that they can be drawn again.
+#[derive(Clone, Debug)]
+pub struct Draws {
+    own: Option<u64>,
+    /// Of a thread that has none of its own.
+    process: Option<draw::State>,
+}
+
+impl Draws {
+    /// Where they stand now.
+    pub fn here() -> Self {
+        let own = OWN.get();
+        Self { own, process: own.is_none().then(draw::State::here) }
     }
-    let _restore = Restore(OWN.replace(Some(seed)));
-    run()
+
+    /// Whether they can be drawn again on `device`: one that draws its own masks does not go back, but under
+    /// [`with_own_draws`].
+    pub fn are_repeatable(device: &Device) -> bool {
+        OWN.get().is_some() || on_host(device)
+    }
+
+    /// Runs `run`, in which this thread draws from here on. What stood before stands again afterwards.
+    pub fn again<T>(&self, run: impl FnOnce() -> T) -> T {
+        /// Puts back what was there, also when `run` panics.
+        struct Restore(Option<u64>, Option<draw::State>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                OWN.set(self.0);
+                if let Some(state) = self.1 {
+                    state.restore();
+                }
+            }
+        }
+        let _restore = Restore(OWN.replace(self.own), self.process.map(|_| draw::State::here()));
+        if let Some(state) = self.process {
+            state.restore();
+        }
+        run()
+    }
 }
 
 /// The next number of this thread's own, if it has any (SplitMix64, Steele et al. 2014).
@@ -183,6 +217,25 @@ mod tests {
         });
         assert_eq!(inside, want[0], "what was there is put back");
         assert!(own_draw().is_none());
+    }
+
+    #[test]
+    fn what_was_drawn_is_drawn_again() {
+        let device = Device::flex().autodiff();
+        let dropout = Dropout::new(0.5);
+        let twice = || {
+            let start = Draws::here();
+            let first = drop(&dropout, &device);
+            let after = Draws::here();
+            let second = drop(&dropout, &device);
+            let again = start.again(|| drop(&dropout, &device));
+            (first == again && first != second, after.again(|| drop(&dropout, &device)) == second)
+        };
+        assert_eq!(with_own_draws(7, twice), (true, true));
+        draw::seed(&device, 7);
+        // As above: a test that runs beside this one may draw in between.
+        assert!((0..50).any(|_| twice() == (true, true)));
+        assert!(Draws::are_repeatable(&device));
     }
 
     #[test]

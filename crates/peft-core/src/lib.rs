@@ -33,7 +33,7 @@ pub use adapter::Adapter;
 pub use adapters::{Adapters, BASE};
 pub use backbone::Backbone;
 pub use devices::{on_device, sum_of};
-pub use dropout::{Dropout, with_own_draws};
+pub use dropout::{Draws, Dropout, with_own_draws};
 pub use error::{Error, Result};
 pub use form::LinearForm;
 pub use frozen::Frozen;

@@ -48,8 +48,13 @@ macro_rules! any_of {
                 each!(self, model => model.cut(touched))
             }
 
-            fn begin(&self, batch: &$crate::batch::Batch, cut: $crate::begun::Cut) -> Tensor<3> {
-                each!(self, model => model.begin(batch, cut))
+            fn begin(
+                &self,
+                batch: &$crate::batch::Batch,
+                cut: $crate::begun::Cut,
+                hooks: &dyn peft_core::Hooks,
+            ) -> $crate::begun::Begun {
+                each!(self, model => model.begin(batch, cut, hooks))
             }
 
             fn stream(

@@ -21,8 +21,8 @@ pub struct Batch {
     pub target: Option<TargetTexts>,
     /// The task of each text, where several are trained at once.
     pub task_ids: Option<Arc<[usize]>>,
-    /// What the model has made of the texts already, for it to go on from: under hooks that act above the cut alone and treat
-    /// every position by itself.
+    /// What the model has made of the texts already, for it to go on from: under the hooks it was made under, or under such
+    /// as act above the cut alone and treat every position by itself.
     pub begun: Option<Begun>,
 }
 
@@ -82,7 +82,7 @@ impl Batch {
     /// If there are not states of as many texts and positions.
     pub fn with_begun(self, begun: Begun) -> Self {
         let ([rows, text], [of, positions, _]) = (self.input_ids.dims(), begun.hidden.dims());
-        assert_eq!([of, positions], [rows, begun.cut.positions(text)], "states of each text");
+        assert_eq!([of, positions], [rows, begun.positions(text)], "states of each text");
         Self { begun: Some(begun), ..self }
     }
 
@@ -98,10 +98,7 @@ impl Batch {
             token_type_ids: of_rows(&self.token_type_ids),
             target: self.target.as_ref().map(|target| target.share(&rows)),
             task_ids: self.task_ids.as_ref().map(|tasks| tasks[rows.clone()].into()),
-            begun: self
-                .begun
-                .as_ref()
-                .map(|begun| Begun { cut: begun.cut, hidden: begun.hidden.clone().narrow(0, rows.start, rows.len()) }),
+            begun: self.begun.as_ref().map(|begun| begun.share(&rows)),
         }
     }
 

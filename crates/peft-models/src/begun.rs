@@ -1,11 +1,17 @@
-//! Texts that are read in two goes.
+//! Texts that are read in several goes.
 //!
-//! Below the lowest place that an adapter acts at, a model makes the same of a text every time. A [`Cut`] is such a place.
-//! What a model makes of a text up to there ([`Scorer::begin`](crate::Scorer::begin)) can be kept, and a batch that brings
-//! it along ([`Batch::begun`](crate::Batch::begun)) is read on from there: by every head, and where texts are made.
+//! A [`Cut`] is a place between two layers. What a model makes of a text up to there
+//! ([`Scorer::begin`](crate::Scorer::begin)) can be kept, and a batch that brings it along
+//! ([`Batch::begun`](crate::Batch::begun)) is read on from there: up to another cut, by every head, and where texts are made.
+//!
+//! Two things are made of it. Below the lowest place that an adapter acts at, a model makes the same of a text every time,
+//! and that is computed once a text. And a graph need not be kept from one end of the model to the other: each part's is
+//! built when its turn comes on the way back.
+
+use std::ops::Range;
 
 use burn::prelude::*;
-use peft_core::{Site, Sites};
+use peft_core::{Site, Sites, Spans};
 
 /// A place between two layers of a stack, or behind the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +43,18 @@ impl Cut {
         (layers > 0).then_some(Self { layers, of, first: false })
     }
 
-    /// The same place, of whose states a model reads the text's first alone if there is no layer above it.
+    /// The same place in a model that reads the text's first state alone behind its last layer.
     pub(crate) fn of_first(self) -> Self {
-        Self { first: self.layers == self.of, ..self }
+        Self { first: true, ..self }
+    }
+
+    /// The place above the first `layers` layers, in the same model.
+    ///
+    /// # Panics
+    /// If there is no layer below it, or there are not so many.
+    pub fn at(self, layers: usize) -> Self {
+        assert!((1..=self.of).contains(&layers), "{layers} of {} layers", self.of);
+        Self { layers, ..self }
     }
 
     /// Layers below it.
@@ -54,13 +69,7 @@ impl Cut {
 
     /// How many positions of a text of so many it has states for.
     pub fn positions(&self, text: usize) -> usize {
-        if self.first { text.min(1) } else { text }
-    }
-
-    /// Those of `hidden`, `[batch, text, width]`.
-    pub(crate) fn kept(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let text = hidden.dims()[1];
-        hidden.narrow(1, 0, self.positions(text))
+        if self.first && self.layers == self.of { text.min(1) } else { text }
     }
 }
 
@@ -69,8 +78,69 @@ impl Cut {
 pub struct Begun {
     /// Up to where.
     pub cut: Cut,
-    /// `[batch, positions, width]`: as many [positions](Cut::positions) as the batch has, whatever stands at those of padding.
+    /// `[batch, positions, width]`: the virtual tokens in front of the texts, and as many [positions](Cut::positions) as the
+    /// batch has, whatever stands at those of padding.
     pub hidden: Tensor<3>,
+    pub(crate) front: Front,
+}
+
+impl Begun {
+    /// States of texts with nothing in front of them, `[batch, positions, width]`.
+    pub fn new(cut: Cut, hidden: Tensor<3>) -> Self {
+        let front = Front::none(hidden.dims()[0]);
+        Self { cut, hidden, front }
+    }
+
+    /// What layers have made of texts with `front` in front of them, `[batch, positions, width]`, as far as it is read.
+    pub(crate) fn up_to(cut: Cut, hidden: Tensor<3>, front: Front) -> Self {
+        let text = hidden.dims()[1];
+        let kept = if front.spans.is_empty() { cut.positions(text) } else { text };
+        Self { cut, hidden: hidden.narrow(1, 0, kept), front }
+    }
+
+    /// How many positions a text of so many has states for.
+    pub(crate) fn positions(&self, text: usize) -> usize {
+        match self.front.spans.width() {
+            0 => self.cut.positions(text),
+            virtual_tokens => virtual_tokens + text,
+        }
+    }
+
+    /// Of some of the batch's texts.
+    pub(crate) fn share(&self, rows: &Range<usize>) -> Self {
+        let hidden = self.hidden.clone().narrow(0, rows.start, rows.len());
+        Self { cut: self.cut, hidden, front: self.front.share(rows) }
+    }
+}
+
+/// What stands in front of a batch's texts where they are embedded.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    /// The virtual tokens.
+    pub(crate) spans: Spans,
+    /// The position at which each row is pooled.
+    pub(crate) pooled: Vec<usize>,
+}
+
+impl Front {
+    /// Nothing, on so many rows.
+    pub(crate) fn none(rows: usize) -> Self {
+        Self { spans: Spans::none(), pooled: vec![0; rows] }
+    }
+
+    /// Of some of the rows.
+    fn share(&self, rows: &Range<usize>) -> Self {
+        let spans = self.spans.select(&rows.clone().collect::<Vec<_>>());
+        Self { spans, pooled: self.pooled[rows.clone()].to_vec() }
+    }
+
+    /// One where attention may look, `[batch, virtual tokens + text]`, of a batch's own mask, `[batch, text]`.
+    pub(crate) fn mask(&self, text: Tensor<2, Int>) -> Tensor<2, Int> {
+        match self.spans.is_empty() {
+            true => text,
+            false => Tensor::cat(vec![self.spans.mask(text.dims()[0], &text.device()), text], 1),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use burn::prelude::*;
 use peft_core::{Backbone, Hooks, Site};
 
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut};
 use crate::error::{Error, Result};
 use crate::generate::{Emitted, Generated, GenerationConfig};
 
@@ -18,16 +18,20 @@ pub trait Scorer: Backbone {
     fn scores(&self, batch: &Batch, hooks: &dyn Hooks) -> Tensor<3>;
 
     /// The highest place in the model with all of `touched` above it: below it an adapter that acts at these sites changes
-    /// nothing. `None` if no layer is below it, and for a model that cannot be read in two goes.
+    /// nothing. `None` if no layer is below it, and for a model that cannot be read in several goes.
     fn cut(&self, touched: &[Site]) -> Option<Cut> {
         let _ = touched;
         None
     }
 
-    /// What the base makes of a batch's texts up to a `cut` of its own, `[rows, positions, width]`, for [`Batch::begun`]. A
-    /// text's states do not depend on the other texts, nor on how far it is padded.
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        let _ = batch;
+    /// What it makes of a batch's texts up to a `cut` of its own, from their beginning or from where the batch was
+    /// [begun](Batch::begun), under `hooks`. Where these treat rows and positions each by themselves, a text's states do not
+    /// depend on the other texts, nor on how far it is padded.
+    ///
+    /// # Panics
+    /// If the batch was begun up to a higher cut.
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        let _ = (batch, hooks);
         unreachable!("{cut:?} is no cut of a model that has none")
     }
 

@@ -19,7 +19,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::DType;
 use peft_core::precision::{narrow, widen};
-use peft_core::{Frozen, Hooks, Method};
+use peft_core::{Frozen, Hooks, Identity, Method};
 use peft_models::{Batch, Begun, Cut, Scorer};
 
 use crate::error::{Error, Result};
@@ -116,7 +116,7 @@ impl<M: Scorer> Begin for Kept<M> {
         }
         let positions = self.cut.positions(batch.input_ids.dims()[1]);
         let hidden = inner.states(&texts, positions, &batch.input_ids.device())?;
-        Ok(batch.with_begun(Begun { cut: self.cut, hidden }))
+        Ok(batch.with_begun(Begun::new(self.cut, hidden)))
     }
 }
 
@@ -124,7 +124,8 @@ impl<M: Scorer> Inner<M> {
     /// Runs a text and those that belong together with it.
     fn run(&mut self, cut: Cut, text: usize) -> Result<()> {
         let together = self.texts.together(text).to_vec();
-        let hidden = self.model.begin(&self.texts.batch(&together, &self.model.device()), cut);
+        let batch = self.texts.batch(&together, &self.model.device());
+        let hidden = self.model.begin(&batch, cut, &Identity).hidden;
         let ([_, positions, width], dtype) = (hidden.dims(), hidden.dtype());
         self.form = Some((width, dtype));
         let values: Vec<f32> = widen(hidden).into_data().try_into_vec().expect("states in f32");

@@ -66,7 +66,7 @@ impl<P: Method + 'static> Replicas<P> {
                 true => trainee.backbone.clone(),
                 false => trainee.backbone.clone().fork(&device),
             };
-            Worker::start(backbone, device)
+            Worker::start(backbone, device, trainee.gradient_checkpointing)
         };
         Ok(Self { workers: devices.iter().map(replica).collect::<Result<_>>()? })
     }
@@ -100,7 +100,7 @@ impl<P: Method + 'static> Replicas<P> {
 }
 
 impl<P: Method + 'static> Worker<P> {
-    fn start<M: Scorer + 'static>(backbone: Frozen<M>, device: Device) -> Result<Self> {
+    fn start<M: Scorer + 'static>(backbone: Frozen<M>, device: Device, gradient_checkpointing: bool) -> Result<Self> {
         let (work, given) = channel::<Work<P>>();
         let (answer, learned) = channel();
         let on = device.clone();
@@ -108,7 +108,8 @@ impl<P: Method + 'static> Worker<P> {
             for Work { adapter, share, whole } in given {
                 let step = AssertUnwindSafe(|| {
                     // Forked, the adapter has a graph of its own: no other worker's backward pass goes through it.
-                    let trainee = Trainee { backbone: backbone.clone(), adapter: adapter.fork(&on) };
+                    let adapter = adapter.fork(&on);
+                    let trainee = Trainee { backbone: backbone.clone(), adapter, gradient_checkpointing };
                     share.on_device(&on).learn(&trainee, &whole)
                 });
                 if answer.send(catch_unwind(step).map_err(|panic| said(&*panic))).is_err() {

@@ -50,6 +50,9 @@ pub struct Settings {
     /// Run what the adapter cannot change once a text, without dropout, and keep it: this many bytes in memory, and what
     /// has no room there in a file. The adapter must treat every position by itself: a gated bottleneck does not.
     pub cache_frozen: Option<u64>,
+    /// Keep what lies between the layers alone and run each once more for its gradients: the memory of one layer's graph
+    /// for another forward pass. The numbers are the same.
+    pub gradient_checkpointing: bool,
 }
 
 /// Which weights a run ends with.
@@ -85,6 +88,7 @@ impl Default for Settings {
             early_stopping: None,
             keep: Keep::Best,
             cache_frozen: None,
+            gradient_checkpointing: false,
         }
     }
 }

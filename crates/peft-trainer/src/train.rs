@@ -161,9 +161,10 @@ where
     for score in metrics {
         training = training.metric_valid_numeric(score);
     }
+    let trainee = Trainee { gradient_checkpointing: settings.gradient_checkpointing, ..plan.trainee };
     let warmup = (settings.warmup_ratio * total_steps as f64) as usize;
     let schedule = Schedule::new(settings.schedule, settings.learning_rate, warmup, total_steps);
-    let learner = Learner::new(plan.trainee, optimizer(&settings, &factor), ModuleLrScheduler::new(schedule));
+    let learner = Learner::new(trainee, optimizer(&settings, &factor), ModuleLrScheduler::new(schedule));
     let training = training.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)));
     let result = training.launch(learner);
     let state = ended.lock().expect("no holder panics").take();

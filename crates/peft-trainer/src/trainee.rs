@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use peft_core::{Adapter, Frozen, Hooks, Method, draw, on_device};
-use peft_models::{Batch, Generated, GenerationConfig, Scorer};
+use peft_models::{Batch, Generated, GenerationConfig, Scorer, gradients_in_parts};
 
 use crate::batches::LabelledBatch;
 use crate::metrics::{Scored, Targets};
@@ -18,18 +18,38 @@ pub struct Trainee<M: Module, P: Module> {
     pub backbone: Frozen<M>,
     /// The adapter.
     pub adapter: Adapter<P>,
+    /// Whether it learns [in parts](gradients_in_parts).
+    #[module(skip)]
+    pub gradient_checkpointing: bool,
 }
 
 impl<M: Scorer, P: Method> Trainee<M, P> {
     /// Freezes `backbone` below `adapter`.
     pub fn new(backbone: M, adapter: Adapter<P>) -> Self {
-        Self { backbone: Frozen::new(backbone), adapter }
+        Self { backbone: Frozen::new(backbone), adapter, gradient_checkpointing: false }
     }
 
     /// Gradients of the mean of the losses that the rows of `item` have in the batch of `whole`, of which they may be a
     /// share.
     pub(crate) fn learn(&self, item: LabelledBatch, whole: &Targets) -> Learned {
-        let scores = self.backbone.scores(&item.batch, &self.adapter);
+        let (batch, seed) = (item.batch.clone(), item.seed);
+        let mut told = None;
+        let loss = |scores: Tensor<3>| {
+            let (loss, scored, losses) = self.loss(scores, item, whole);
+            told = Some((scored, losses));
+            loss
+        };
+        let grads = match self.gradient_checkpointing {
+            true => gradients_in_parts(&*self.backbone, &self.adapter, &batch, seed, loss),
+            false => GradientsParams::from_grads(loss(self.backbone.scores(&batch, &self.adapter)).backward(), self),
+        };
+        let (scored, losses) = told.expect("the loss was asked for");
+        Learned { grads, scored, losses }
+    }
+
+    /// The mean of the losses that the rows of `item` have in the batch of `whole`, what is left for the metrics, and how
+    /// many losses it is the mean of.
+    fn loss(&self, scores: Tensor<3>, item: LabelledBatch, whole: &Targets) -> (Tensor<1>, Scored, usize) {
         let losses = item.targets.losses(scores.dims()[1]);
         let (loss, scored) = outcome(item, |targets| objective_of(scores, targets, whole));
         let loss = loss.mean();
@@ -37,7 +57,7 @@ impl<M: Scorer, P: Method> Trainee<M, P> {
             Some(penalty) => on_device(penalty, &loss.device()) + loss,
             None => loss,
         };
-        Learned { grads: GradientsParams::from_grads(loss.backward(), self), scored, losses }
+        (loss, scored, losses)
     }
 
     fn score(&self, item: LabelledBatch) -> Scored {

@@ -152,5 +152,7 @@ mod tests {
         assert_eq!(small, ["minilm-l3 base 2×7 fill 0.5"]);
         let there = of(What::Step, "--models bert-base --methods lora --backend cuda --dtype bf16");
         assert_eq!(there, ["bert-base lora 8×128 bf16 on cuda"]);
+        let parts = of(What::Memory, "--models bert-base --gradient-checkpointing");
+        assert_eq!(parts, ["bert-base lora 8×128 gradient checkpointing"]);
     }
 }

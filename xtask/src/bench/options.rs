@@ -63,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) backend: String,
     /// The type of the frozen base.
     pub(crate) dtype: String,
+    /// Whether steps keep what lies between layers alone, on both sides.
+    pub(crate) gradient_checkpointing: bool,
     /// Small shapes and two runs: to see that everything works.
     pub(crate) quick: bool,
     /// Whether the pages in `docs/src` are made anew.
@@ -88,6 +90,7 @@ impl Options {
             max_tokens: None,
             backend: "flex".to_string(),
             dtype: "f32".to_string(),
+            gradient_checkpointing: false,
             quick: false,
             write: false,
         }
@@ -101,9 +104,13 @@ impl Options {
             match word.as_str() {
                 "--quick" => this.quick = true,
                 "--write" => this.write = true,
+                "--gradient-checkpointing" => this.gradient_checkpointing = true,
                 _ if !VALUED.contains(&word.as_str()) => {
                     let known = VALUED.join(", ");
-                    return Err(format!("`bench {}` takes --quick, --write, {known}; not `{word}`", what.name()));
+                    return Err(format!(
+                        "`bench {}` takes --quick, --write, --gradient-checkpointing, {known}; not `{word}`",
+                        what.name()
+                    ));
                 }
                 _ => this.set(word, words.next().ok_or_else(|| format!("`{word}` needs a value"))?)?,
             }
@@ -145,11 +152,12 @@ impl Options {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// What our side computes with, behind a blank each, where it is not f32 on the CPU.
+    /// What our side computes with, behind a blank each, where it is not f32 on the CPU with one graph.
     pub(crate) fn setting(&self) -> String {
         let dtype = if self.dtype == "f32" { String::new() } else { format!(" {}", self.dtype) };
         let backend = if self.backend == "flex" { String::new() } else { format!(" on {}", self.backend) };
-        dtype + &backend
+        let graph = if self.gradient_checkpointing { " gradient checkpointing" } else { "" };
+        dtype + &backend + graph
     }
 
     /// Whether our side runs on a GPU.

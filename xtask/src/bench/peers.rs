@@ -46,6 +46,7 @@ impl Bench {
         let mut spec = spec.clone();
         spec["backend"] = self.options.backend.as_str().into();
         spec["dtype"] = self.options.dtype.as_str().into();
+        spec["gradient_checkpointing"] = self.options.gradient_checkpointing.into();
         let peer = spec["peer"].as_str().unwrap_or(ALL[0]);
         let mut command = match is_python(peer) {
             true => {

@@ -1,5 +1,7 @@
 //! Nonlinearities, some thousand values at a time.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -49,25 +51,42 @@ impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Activate;
         impl Backward<Flex, 2> for Activate {
-            type State = (Kind, Dense, Option<Dense>);
+            type State = Kept;
 
-            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            fn backward(self, ops: Ops<Kept, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let grad = Dense::new(grads.consume::<Flex>(&ops.node));
-                let (kind, x, gate) = ops.state;
                 let [of_x, of_gate] = ops.parents.map(|node| node.map(|node| node.id));
-                let (x, gate) = backward(kind, &x, gate.as_ref(), &grad, of_gate.is_some());
+                let (x, gate) = match ops.state {
+                    Kept::Positive(positive) => (rectify_backward(&positive, &grad), None),
+                    Kept::Input(kind, x, gate) => backward(kind, &x, gate.as_ref(), &grad, of_gate.is_some()),
+                };
                 register(grads, [(of_x, Some(x)), (of_gate, gate)]);
             }
         }
-        let nodes = [x.node(), gate.node()];
+        let (nodes, tracked) = ([x.node(), gate.node()], x.is_tracked() || gate.is_tracked());
         let x = Dense::new(x.into_primitive());
         let gate = present(gate.into_primitive()).map(Dense::new);
-        let y = forward(kind, &x, gate.as_ref());
+        let (y, kept) = match (kind, &gate) {
+            (Kind::Relu, None) if tracked => {
+                let (y, positive) = rectify(&x);
+                (y, Kept::Positive(positive))
+            }
+            _ => (forward(kind, &x, gate.as_ref()), Kept::Input(kind, x, gate)),
+        };
         match Activate.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((kind, x, gate), y),
+            OpsKind::Tracked(prep) => prep.finish(kept, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
+}
+
+/// What is kept for the backward pass.
+#[derive(Clone, Debug)]
+enum Kept {
+    /// What was read, and the gate.
+    Input(Kind, Dense, Option<Dense>),
+    /// Of a ReLU, which values were positive: a bit each, the first of 64 the lowest.
+    Positive(Arc<[u64]>),
 }
 
 /// A nonlinearity and its derivative at `x`.
@@ -142,6 +161,69 @@ fn forward(kind: Kind, x: &Dense, gate: Option<&Dense>) -> FlexTensor {
         vectorized(Forward { kind, x: &values[place.clone()], gate: gate.map(|gate| &gate[place]), y });
     });
     tensor(y, x.shape().clone())
+}
+
+/// Values to each word of [`Kept::Positive`].
+const WORD: usize = u64::BITS as usize;
+
+struct Rectify<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    /// Holds nothing yet.
+    positive: &'a mut [u64],
+}
+
+impl Loop for Rectify<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        Forward { kind: Kind::Relu, x: self.x, gate: None, y: self.y }.run::<FMA>();
+        for (word, x) in self.positive.iter_mut().zip(self.x.chunks(WORD)) {
+            *word = x.iter().enumerate().fold(0, |word, (bit, x)| word | (u64::from(*x > 0.0) << bit));
+        }
+    }
+}
+
+/// ReLU, and which values were positive.
+fn rectify(x: &Dense) -> (FlexTensor, Arc<[u64]>) {
+    let values = x.values();
+    let mut y = Values::new(values.len());
+    let mut positive = vec![0; values.len().div_ceil(WORD)];
+    let parts = y.par_chunks_mut(PART).zip(positive.par_chunks_mut(PART / WORD));
+    parts.zip(values.par_chunks(PART)).for_each(|((y, positive), x)| vectorized(Rectify { x, y, positive }));
+    (tensor(y, x.shape().clone()), positive.into())
+}
+
+struct RectifyBackward<'a> {
+    positive: &'a [u64],
+    grad: &'a [f32],
+    /// Holds nothing yet.
+    of_x: &'a mut [f32],
+}
+
+impl Loop for RectifyBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let values = self.of_x.chunks_mut(WORD).zip(self.grad.chunks(WORD));
+        for (word, (of_x, grad)) in self.positive.iter().zip(values) {
+            for (bit, (of_x, grad)) in of_x.iter_mut().zip(grad).enumerate() {
+                *of_x = if (word >> bit) & 1 == 1 { *grad } else { 0.0 };
+            }
+        }
+    }
+}
+
+fn rectify_backward(positive: &[u64], grad: &Dense) -> FlexTensor {
+    let values = grad.values();
+    let mut of_x = Values::new(values.len());
+    let parts = of_x.par_chunks_mut(PART).zip(positive.par_chunks(PART / WORD));
+    parts.zip(values.par_chunks(PART)).for_each(|((of_x, positive), grad)| {
+        vectorized(RectifyBackward { positive, grad, of_x });
+    });
+    tensor(of_x, grad.shape().clone())
 }
 
 struct BackwardPart<'a> {

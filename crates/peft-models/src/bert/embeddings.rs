@@ -8,6 +8,7 @@ use peft_core::{Dropout, Hooks, Scope, Site, SiteKind, Spans};
 
 use super::config::BertConfig;
 use crate::batch::Batch;
+use crate::begun::Front;
 
 /// The sum of three tables, normalised.
 #[derive(Module, Debug)]
@@ -25,20 +26,8 @@ pub(super) struct BertEmbeddings {
 pub(super) struct Embedded {
     /// `[batch, seq, hidden]`, `seq` counting virtual tokens.
     pub(super) hidden: Tensor<3>,
-    /// One where attention may look, `[batch, seq]`.
-    pub(super) mask: Tensor<2, Int>,
-    /// Virtual tokens in front of the text, used or not.
-    pub(super) virtual_tokens: usize,
-    /// The position at which each row is pooled.
-    pub(super) pooled: Vec<usize>,
-}
-
-impl Embedded {
-    /// States of a batch's texts as they are, with nothing in front of them.
-    pub(super) fn text(hidden: Tensor<3>, batch: &Batch) -> Self {
-        let pooled = vec![0; hidden.dims()[0]];
-        Self { hidden, mask: batch.attention_mask.clone(), virtual_tokens: 0, pooled }
-    }
+    /// These.
+    pub(super) front: Front,
 }
 
 impl BertEmbeddings {
@@ -59,22 +48,20 @@ impl BertEmbeddings {
         let (rows, [count, text]) = (batch.rows(), batch.input_ids.dims());
         let device = batch.input_ids.device();
         let mut hidden = self.word_embeddings.forward(batch.input_ids.clone(), hooks);
-        let mut mask = batch.attention_mask.clone();
         let mut types = batch.token_type_ids.clone();
-        let (mut spans, mut pooled) = (Spans::none(), vec![0; count]);
+        let mut front = Front::none(count);
         if let Some(prompt) = hooks.prompt(&self.input, &rows) {
             let width = prompt.spans.width();
-            pooled = (0..count).map(|row| prompt.pooled_at(row)).collect();
+            let pooled = (0..count).map(|row| prompt.pooled_at(row)).collect();
             hidden = Tensor::cat(vec![narrow(prompt.embeddings, hidden.dtype()), hidden], 1);
-            mask = Tensor::cat(vec![prompt.spans.mask(count, &device), mask], 1);
             types = Tensor::cat(vec![Tensor::zeros([count, width], &device), types], 1);
-            spans = prompt.spans;
+            front = Front { spans: prompt.spans, pooled };
         }
-        let positions = positions(count, text, prefix, &spans, &device);
+        let positions = positions(count, text, prefix, &front.spans, &device);
         let position = self.position_embeddings.forward(positions, hooks);
         let segment = self.token_type_embeddings.forward(types, hooks);
         let hidden = self.layer_norm.forward(hidden + position + segment, hooks);
-        Embedded { hidden: self.dropout.forward(hidden), mask, virtual_tokens: spans.width(), pooled }
+        Embedded { hidden: self.dropout.forward(hidden), front }
     }
 }
 

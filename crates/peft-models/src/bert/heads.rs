@@ -9,7 +9,7 @@ use super::config::BertConfig;
 use super::model::{BertModel, LAYERS};
 use super::names::to_reference;
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut};
 use crate::task::Scorer;
 
 /// One vector of scores for a text or a pair of texts: single- or multi-label classification, or regression.
@@ -59,8 +59,8 @@ impl Scorer for BertForSequenceClassification {
         Cut::below(touched, &self.sites, LAYERS).map(Cut::of_first)
     }
 
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.bert.begin(batch, cut)
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.bert.begin(batch, cut, hooks)
     }
 }
 
@@ -108,8 +108,8 @@ impl Scorer for BertForTokenClassification {
         Cut::below(touched, &self.sites, LAYERS)
     }
 
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.bert.begin(batch, cut)
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.bert.begin(batch, cut, hooks)
     }
 }
 
@@ -157,8 +157,8 @@ impl Scorer for BertForQuestionAnswering {
         Cut::below(touched, &self.sites, LAYERS)
     }
 
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.bert.begin(batch, cut)
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.bert.begin(batch, cut, hooks)
     }
 }
 

@@ -10,7 +10,7 @@ use super::model::{BertModel, LAYERS};
 use super::names::to_reference;
 use crate::activation::Activation;
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut};
 use crate::task::Scorer;
 
 /// Scores over the vocabulary at every position: the task BERT was pre-trained on.
@@ -84,7 +84,7 @@ impl Scorer for BertForMaskedLm {
         Cut::below(touched, &self.sites, LAYERS)
     }
 
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.bert.begin(batch, cut)
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.bert.begin(batch, cut, hooks)
     }
 }

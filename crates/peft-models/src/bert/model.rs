@@ -3,13 +3,13 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::Linear;
-use peft_core::{Hooks, Identity, Scope, Spans};
+use peft_core::{Hooks, Scope, Spans};
 
 use super::config::BertConfig;
 use super::embeddings::{BertEmbeddings, Embedded};
 use super::encoder::BertEncoder;
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut};
 use crate::mask::AttentionMask;
 
 /// The path of the list of layers in every model with a head.
@@ -72,12 +72,9 @@ impl BertModel {
     }
 
     fn run(&self, batch: &Batch, pooled: bool, hooks: &dyn Hooks) -> BertOutput {
-        let (embedded, from) = match &batch.begun {
-            None => (self.embed(batch, hooks), 0),
-            Some(begun) => (Embedded::text(begun.hidden.clone(), batch), begun.cut.layers()),
-        };
-        let mut mask = AttentionMask::new(embedded.mask, batch.rows());
-        let Embedded { hidden, virtual_tokens, pooled: at, .. } = embedded;
+        let (Embedded { hidden, front }, from) = self.start(batch, hooks);
+        let mut mask = AttentionMask::new(front.mask(batch.attention_mask.clone()), batch.rows());
+        let (virtual_tokens, at) = (front.spans.width(), front.pooled);
         let only = same(&at).filter(|_| pooled && from < self.encoder.depth() && !hooks.mixes_positions());
         let hidden = self.encoder.forward(hidden, from.., only, &mut mask, hooks);
         match only {
@@ -86,11 +83,24 @@ impl BertModel {
         }
     }
 
-    /// The states of a batch at `cut`, `[batch, positions, hidden]`, as the base makes them.
-    pub fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        let embedded = self.embed(batch, &Identity);
-        let mut mask = AttentionMask::new(embedded.mask, batch.rows());
-        cut.kept(self.encoder.forward(embedded.hidden, ..cut.layers(), None, &mut mask, &Identity))
+    /// The states of a batch at `cut`, `[batch, positions, hidden]`, under `hooks`.
+    ///
+    /// # Panics
+    /// If the batch was begun up to a higher cut.
+    pub fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        let (Embedded { hidden, front }, from) = self.start(batch, hooks);
+        let mut mask = AttentionMask::new(front.mask(batch.attention_mask.clone()), batch.rows());
+        Begun::up_to(cut, self.encoder.forward(hidden, from..cut.layers(), None, &mut mask, hooks), front)
+    }
+
+    /// What is there before the first layer that is still to run, and which that is.
+    fn start(&self, batch: &Batch, hooks: &dyn Hooks) -> (Embedded, usize) {
+        match &batch.begun {
+            None => (self.embed(batch, hooks), 0),
+            Some(Begun { cut, hidden, front }) => {
+                (Embedded { hidden: hidden.clone(), front: front.clone() }, cut.layers())
+            }
+        }
     }
 
     fn embed(&self, batch: &Batch, hooks: &dyn Hooks) -> Embedded {

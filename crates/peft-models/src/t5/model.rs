@@ -6,14 +6,14 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
 use peft_core::precision::widen;
-use peft_core::{Attends, Backbone, BatchRows, Hooks, Identity, Scope, Site, SiteKind, Sites, on_device};
+use peft_core::{Attends, Backbone, BatchRows, Hooks, Scope, Site, SiteKind, Sites, on_device};
 
 use super::config::T5Config;
 use super::kept::indices;
 use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut};
 use crate::error::Result;
 use crate::generate::{Emitted, Generated, GenerationConfig, stream};
 use crate::mask::AttentionMask;
@@ -178,8 +178,8 @@ impl Scorer for T5ForConditionalGeneration {
         Cut::below(touched, &self.sites, "encoder.block")
     }
 
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.encoder.up_to(cut, batch, self.embed(batch.input_ids.clone(), &Identity))
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.encoder.begin_reading(cut, batch, || self.embed(batch.input_ids.clone(), hooks), hooks)
     }
 
     fn stream(

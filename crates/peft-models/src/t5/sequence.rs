@@ -3,14 +3,14 @@
 use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::{Embedding, Linear};
-use peft_core::{Attends, Backbone, Dropout, Hooks, Identity, Scope, Site, Sites, on_device};
+use peft_core::{Attends, Backbone, Dropout, Hooks, Scope, Site, Sites, on_device};
 
 use super::config::T5Config;
 use super::heads::LAYERS;
 use super::names::to_reference;
 use super::stack::{Memory, T5Stack};
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut};
 use crate::error::Result;
 use crate::mask::AttentionMask;
 use crate::task::Scorer;
@@ -92,9 +92,9 @@ impl T5Model {
         made.hidden.narrow(1, made.virtual_tokens, text)
     }
 
-    /// The encoder's states of a batch at `cut`, as the base makes them.
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.encoder.up_to(cut, batch, self.shared.forward(batch.input_ids.clone(), &Identity))
+    /// The encoder's states of a batch at `cut`.
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.encoder.begin_reading(cut, batch, || self.shared.forward(batch.input_ids.clone(), hooks), hooks)
     }
 }
 
@@ -135,8 +135,8 @@ impl Scorer for T5ForSequenceClassification {
         Cut::below(touched, &self.sites, LAYERS)
     }
 
-    fn begin(&self, batch: &Batch, cut: Cut) -> Tensor<3> {
-        self.transformer.begin(batch, cut)
+    fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
+        self.transformer.begin(batch, cut, hooks)
     }
 }
 

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use peft_core::nn::RmsNorm;
 use peft_core::precision::narrow;
-use peft_core::{Attends, BatchRows, Dropout, Hooks, Identity, Scope, Site, SiteKind, Spans, on_device};
+use peft_core::{Attends, BatchRows, Dropout, Hooks, Scope, Site, SiteKind, on_device};
 
 use super::attention::{AttentionBlock, Reads};
 use super::bias::{Buckets, Positions, RelativeBias};
@@ -15,7 +15,7 @@ use super::feed_forward::FeedForwardBlock;
 use super::kept::Kept;
 use crate::activation::Activation;
 use crate::batch::Batch;
-use crate::begun::Cut;
+use crate::begun::{Begun, Cut, Front};
 use crate::mask::AttentionMask;
 
 /// Layers and the normalisation behind the last of them.
@@ -51,6 +51,7 @@ pub(super) struct Stacked {
 /// Some of a stack's layers, and what they are to read.
 struct Part {
     hidden: Tensor<3>,
+    front: Front,
     layers: Range<usize>,
 }
 
@@ -107,26 +108,48 @@ impl T5Stack {
         memory: Option<Memory>,
         hooks: &dyn Hooks,
     ) -> Stacked {
-        self.finished(self.run(self.whole(embedded), mask, rows, memory, None, hooks).0, hooks)
+        self.finished(self.run(self.whole(embedded, rows, hooks), mask, rows, memory, None, hooks).0, hooks)
     }
 
     /// [`forward`](Self::forward) of an encoder on a batch, which `embed` embeds, or on from where the batch was begun.
     pub(super) fn read(&self, batch: &Batch, embed: impl FnOnce() -> Tensor<3>, hooks: &dyn Hooks) -> Stacked {
-        let part = match &batch.begun {
-            None => self.whole(embed()),
-            Some(begun) => Part { hidden: begun.hidden.clone(), layers: begun.cut.layers()..self.block.len() },
-        };
+        let part = self.rest(batch, embed, hooks);
         self.finished(self.run(part, batch.attention_mask.clone(), &batch.rows(), None, None, hooks).0, hooks)
     }
 
-    /// The states of an embedded batch at `cut`, as the base makes them.
-    pub(super) fn up_to(&self, cut: Cut, batch: &Batch, embedded: Tensor<3>) -> Tensor<3> {
-        let part = Part { hidden: embedded, layers: 0..cut.layers() };
-        cut.kept(self.run(part, batch.attention_mask.clone(), &batch.rows(), None, None, &Identity).0.hidden)
+    /// The states of a batch at `cut`.
+    pub(super) fn begin_reading(
+        &self,
+        cut: Cut,
+        batch: &Batch,
+        embed: impl FnOnce() -> Tensor<3>,
+        hooks: &dyn Hooks,
+    ) -> Begun {
+        let rest = self.rest(batch, embed, hooks);
+        let (front, layers) = (rest.front.clone(), rest.layers.start..cut.layers());
+        let part = Part { layers, ..rest };
+        let made = self.run(part, batch.attention_mask.clone(), &batch.rows(), None, None, hooks).0;
+        Begun::up_to(cut, made.hidden, front)
     }
 
-    fn whole(&self, embedded: Tensor<3>) -> Part {
-        Part { hidden: embedded, layers: 0..self.block.len() }
+    /// The layers that a batch has not been through.
+    fn rest(&self, batch: &Batch, embed: impl FnOnce() -> Tensor<3>, hooks: &dyn Hooks) -> Part {
+        match &batch.begun {
+            None => self.whole(embed(), &batch.rows(), hooks),
+            Some(Begun { cut, hidden, front }) => {
+                Part { hidden: hidden.clone(), front: front.clone(), layers: cut.layers()..self.block.len() }
+            }
+        }
+    }
+
+    /// All layers, on an embedded text and what a prompt puts in front of it.
+    fn whole(&self, embedded: Tensor<3>, rows: &BatchRows, hooks: &dyn Hooks) -> Part {
+        let (mut hidden, mut front) = (embedded, Front::none(rows.len()));
+        if let Some(prompt) = hooks.prompt(&self.input, rows) {
+            hidden = Tensor::cat(vec![narrow(prompt.embeddings, hidden.dtype()), hidden], 1);
+            front.spans = prompt.spans;
+        }
+        Part { hidden: self.dropout.forward(hidden), front, layers: 0..self.block.len() }
     }
 
     /// Runs some layers on their own. Keys and values are put where `keep` says. Also the bias of the attentions.
@@ -139,25 +162,17 @@ impl T5Stack {
         mut keep: Option<&mut Vec<Kept>>,
         hooks: &dyn Hooks,
     ) -> (Stacked, Option<Positions>) {
-        let Part { mut hidden, layers } = part;
-        let [count, text, _] = hidden.dims();
-        let (mut mask, mut spans, first) = (mask, Spans::none(), layers.start == 0);
-        if let Some(prompt) = hooks.prompt(&self.input, rows).filter(|_| first) {
-            hidden = Tensor::cat(vec![narrow(prompt.embeddings, hidden.dtype()), hidden], 1);
-            mask = Tensor::cat(vec![prompt.spans.mask(count, &mask.device()), mask], 1);
-            spans = prompt.spans;
-        }
+        let Part { mut hidden, front, layers } = part;
+        let [count, text] = mask.dims();
+        let mask = front.mask(mask);
         let mut visible = match memory {
             Some(_) => AttentionMask::causal(mask.clone(), rows.clone()),
             None => AttentionMask::new(mask.clone(), rows.clone()),
         };
-        let virtual_tokens = spans.width();
+        let virtual_tokens = front.spans.width();
         let table = self.block.first().and_then(|block| block.attention.bias_table(hooks));
-        let positions = table.map(|table| Positions { buckets: self.buckets, table, rows: count, prompt: spans });
+        let positions = table.map(|table| Positions { buckets: self.buckets, table, rows: count, prompt: front.spans });
         let mut bias = positions.clone().map(|positions| RelativeBias::new(positions, text));
-        if first {
-            hidden = self.dropout.forward(hidden);
-        }
         for block in &self.block[layers] {
             // Each layer is run where it is, with all that it reads.
             let device = block.attention.device();
@@ -189,7 +204,8 @@ impl T5Stack {
         let [count, text, _] = embedded.dims();
         let mask = Tensor::ones([count, text], &embedded.device());
         let mut kept = Vec::new();
-        let (made, positions) = self.run(self.whole(embedded), mask, rows, Some(memory), Some(&mut kept), hooks);
+        let (made, positions) =
+            self.run(self.whole(embedded, rows, hooks), mask, rows, Some(memory), Some(&mut kept), hooks);
         let made = self.finished(made, hooks);
         let hidden = made.hidden.narrow(1, made.virtual_tokens, text);
         (hidden, Cache { kept, positions, text })

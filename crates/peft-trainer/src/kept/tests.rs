@@ -96,7 +96,7 @@ fn a_text_is_run_once_without_dropout_and_padding_is_not_kept() {
         let begun = kept.begun(rows.batch(&batch, 0, &device).batch).unwrap();
         let width = begun.input_ids.dims()[1];
         for (row, values) in batch.into_iter().zip(values(&begun).chunks(width * WIDTH)) {
-            let want = alone.begin(&rows.batch(&[row], 0, &plain).batch, cut(&model));
+            let want = alone.begin(&rows.batch(&[row], 0, &plain).batch, cut(&model), &Identity).hidden;
             let (own, padding) = values.split_at(lengths[row] * WIDTH);
             let own = TensorData::new(own.to_vec(), [1, lengths[row], WIDTH]);
             own.assert_approx_eq::<f32>(&want.into_data(), burn::tensor::Tolerance::absolute(1e-5));
@@ -153,7 +153,7 @@ fn another_text_or_another_model_meets_nothing_stale() {
     let before = kept(&model, &[(&rows, vec![vec![0, 1]])], 1 << 20, folder.path());
     let batch = || rows.batch(&[0, 1], 0, &device).batch;
     let known = before.begun(batch()).unwrap();
-    let want = |model: &AnyBert, batch: &Batch| model.begin(batch, cut(model)).into_data();
+    let want = |model: &AnyBert, batch: &Batch| model.begin(batch, cut(model), &Identity).hidden.into_data();
     let same = |begun: &Batch, want: TensorData| {
         let got = begun.begun.as_ref().unwrap().hidden.to_data();
         let mask: Vec<i64> = begun.attention_mask.to_data().iter::<i64>().collect();
@@ -192,7 +192,7 @@ fn where_an_answer_is_looked_for_at_padding_that_is_kept_too() {
     let kept = kept(&model, &[(&rows, vec![vec![0], vec![1], vec![2]])], 1 << 20, folder.path());
     for batch in [vec![0, 1], vec![0, 2], vec![0, 1, 2]] {
         let batch = rows.batch(&batch, 0, &device).batch;
-        let want = model.begin(&batch, cut(&model)).into_data();
+        let want = model.begin(&batch, cut(&model), &Identity).hidden.into_data();
         let begun = kept.begun(batch).unwrap().begun.unwrap().hidden.into_data();
         begun.assert_approx_eq::<f32>(&want, burn::tensor::Tolerance::absolute(1e-5));
     }
