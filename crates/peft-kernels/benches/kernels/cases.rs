@@ -83,8 +83,10 @@ fn products() -> Vec<Case> {
         let work = Work::Flops(2.0 * (m * k * n) as f64);
         case("products", format!("{m}x{k} by {k}x{n}, from memory"), work, run)
     };
+    // A decoder's: the fewer the rows, the more packing a weight weighs.
+    let few = [[256, 512, 512], [256, 512, 2048], [256, 2048, 512]];
     let mut cases: Vec<Case> = sizes.into_iter().chain(more).map(of).collect();
-    cases.extend(sizes.into_iter().chain(more).map(from_memory));
+    cases.extend(sizes.into_iter().chain(more).chain(few).map(from_memory));
     let ([batch, seq], d, r) = (TEXTS, 384, 8);
     let (x, weight) = (leaf([batch, seq, d]), plain([d, d], &device()));
     let (a, b) = (leaf([d, r]), leaf([r, d]));

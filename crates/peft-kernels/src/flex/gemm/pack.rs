@@ -10,6 +10,7 @@ use crate::flex::pool::Values;
 
 /// A matrix [k, n] in panels: blocks of rows, each block in panels of columns, each panel row by row.
 pub(crate) struct Packed {
+    /// As many as that takes, or more.
     values: Vec<f32>,
     k: usize,
     n: usize,
@@ -28,21 +29,17 @@ thread_local! {
     static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// `len` values, whatever they are.
+/// `len` values or more, whatever they are.
 fn spare(len: usize) -> Vec<f32> {
-    let mut values = SPARE.take();
-    if values.capacity() < len {
-        return vec![0.0; len];
-    }
-    values.resize(len, 0.0);
-    values
+    let values = SPARE.take();
+    if values.len() < len { vec![0.0; len] } else { values }
 }
 
 impl Drop for Packed {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
         let other = SPARE.take();
-        SPARE.set(if other.capacity() > values.capacity() { other } else { values });
+        SPARE.set(if other.len() > values.len() { other } else { values });
     }
 }
 
@@ -74,18 +71,23 @@ impl Packed {
 
     fn fill(&mut self, b: Matrix<'_>, parallel: bool) {
         let (shape, k) = (self.shape, self.k);
-        let block_size = shape.depth * shape.padded(b.n);
-        for (block, values) in self.values.chunks_mut(block_size.max(1)).enumerate() {
+        let (size, block_size) = (k * shape.padded(b.n), shape.depth * shape.padded(b.n));
+        for (block, values) in self.values[..size].chunks_mut(block_size.max(1)).enumerate() {
             let (from, rows) = (block * shape.depth, shape.depth.min(k - block * shape.depth));
-            let panel = |(panel, values): (usize, &mut [f32])| {
-                let first = panel * shape.width;
-                fill(values, b, from, rows, first, shape.width.min(b.n - first));
+            let columns = TOGETHER * shape.width;
+            let some = |(i, panels): (usize, &mut [f32])| {
+                let first = i * columns;
+                let part = b.part([from, first], [rows, columns.min(b.n - first)]);
+                match shape.width {
+                    48 => fill::<48>(panels, part),
+                    16 => fill::<16>(panels, part),
+                    8 => fill::<8>(panels, part),
+                    width => unreachable!("no tile has {width} columns"),
+                }
             };
-            // All but the last are as wide as can be.
-            let panels = rows * shape.width;
             match parallel {
-                true => values.par_chunks_mut(panels).enumerate().for_each(panel),
-                false => values.chunks_mut(panels).enumerate().for_each(panel),
+                true => values.par_chunks_mut(rows * columns).enumerate().for_each(some),
+                false => values.chunks_mut(rows * columns).enumerate().for_each(some),
             }
         }
     }
@@ -99,32 +101,62 @@ impl Packed {
     }
 }
 
-/// Columns that are read at a time where they lie in one piece: as many streams as a processor follows with ease.
-const STREAMS: usize = 4;
+/// Panels that are filled at a time: what a row has for them is read in one piece.
+const TOGETHER: usize = 4;
 
-/// Copies `[rows, cols]` values of `b` into a panel, whose rows may be longer.
-fn fill(panel: &mut [f32], b: Matrix<'_>, from: usize, rows: usize, first: usize, cols: usize) {
-    let width = panel.len() / rows;
+/// Copies `b` into panels of `W` columns, of which the last may be narrower, and wider than what is left of `b`.
+fn fill<const W: usize>(panels: &mut [f32], b: Matrix<'_>) {
     if b.col == 1 {
-        for (p, to) in panel.chunks_exact_mut(width).enumerate() {
-            to[..cols].copy_from_slice(b.row_values(from + p, first, cols));
-        }
-        return;
+        return lay::<W>(panels, b);
     }
-    let mut done = 0;
-    if b.row == 1 {
-        // What is written, a panel of a block, stays in the first-level cache.
-        for j in (0..cols / STREAMS * STREAMS).step_by(STREAMS) {
-            let columns: [&[f32]; STREAMS] = std::array::from_fn(|q| b.t().row_values(first + j + q, from, rows));
-            for (p, to) in panel.chunks_exact_mut(width).enumerate() {
-                to[j..j + STREAMS].copy_from_slice(&columns.map(|column| column[p]));
+    let rows = b.m;
+    for (i, panel) in panels.chunks_mut(rows * W).enumerate() {
+        let (first, width) = (i * W, panel.len() / rows);
+        let part = b.part([0, first], [rows, W.min(b.n - first)]);
+        let done = if b.row == 1 { turn(panel, part) } else { 0 };
+        for j in done..part.n {
+            for (to, value) in panel[j..].iter_mut().step_by(width).zip(part.column(j, 0, rows)) {
+                *to = value;
             }
-            done = j + STREAMS;
         }
     }
-    for j in done..cols {
-        for (to, value) in panel[j..].iter_mut().step_by(width).zip(b.column(first + j, from, rows)) {
-            *to = value;
+}
+
+/// Rows and columns that are turned at a time: as many streams as a processor follows with ease.
+const SIDE: usize = 4;
+
+/// Copies the columns of `b` that make whole squares into a panel, which stays in the first-level cache. How many those are.
+fn turn(panel: &mut [f32], b: Matrix<'_>) -> usize {
+    let (rows, width, whole) = (b.m, panel.len() / b.m, b.n / SIDE * SIDE);
+    for j in (0..whole).step_by(SIDE) {
+        let columns: [&[f32]; SIDE] = std::array::from_fn(|q| b.t().row_values(j + q, 0, rows));
+        let squares = columns.map(|column| column.as_chunks::<SIDE>().0);
+        for (s, to) in panel.chunks_exact_mut(SIDE * width).enumerate() {
+            let square = squares.map(|column| column[s]);
+            for p in 0..SIDE {
+                to[p * width + j..][..SIDE].copy_from_slice(&square.map(|column| column[p]));
+            }
+        }
+        for p in rows / SIDE * SIDE..rows {
+            panel[p * width + j..][..SIDE].copy_from_slice(&columns.map(|column| column[p]));
+        }
+    }
+    whole
+}
+
+/// Copies the rows of `x`, each of which lies in one piece, into strips of `W` columns, of which the last may be narrower, and
+/// wider than what is left of a row.
+fn lay<const W: usize>(strips: &mut [f32], x: Matrix<'_>) {
+    let strip = W * x.m;
+    for p in 0..x.m {
+        let (whole, rest) = x.row_values(p, 0, x.n).as_chunks::<W>();
+        for (strip, part) in strips.chunks_exact_mut(strip).zip(whole) {
+            strip[p * W..][..W].copy_from_slice(part);
+        }
+        if !rest.is_empty() {
+            let last = &mut strips[whole.len() * strip..];
+            let width = last.len() / x.m;
+            last[p * width..][..rest.len()].copy_from_slice(rest);
         }
     }
 }
@@ -145,12 +177,13 @@ impl Strips {
     }
 
     pub(super) fn of_shape(x: Matrix<'_>, columns: [usize; 2], shape: Shape) -> Self {
-        let [_, len] = columns;
+        let [from, len] = columns;
         let mut values = Values::new(len.next_multiple_of(shape.height) * x.m);
+        let part = x.part([0, from], [x.m, len]);
         match shape.height {
-            8 => cut::<8>(&mut values, x, columns),
-            6 => cut::<6>(&mut values, x, columns),
-            4 => cut::<4>(&mut values, x, columns),
+            8 => lay::<8>(&mut values, part),
+            6 => lay::<6>(&mut values, part),
+            4 => lay::<4>(&mut values, part),
             height => unreachable!("no tile has {height} rows"),
         }
         Self { values, m: len, k: x.m, shape }
@@ -170,18 +203,5 @@ impl Strips {
         debug_assert!(i < self.m && from < self.k, "({i}, {from}) of {} x {}", self.m, self.k);
         let height = self.shape.height;
         self.values[i / height * height * self.k + from * height + i % height..].as_ptr()
-    }
-}
-
-/// Copies `len` columns of `x` into strips of `H`.
-fn cut<const H: usize>(strips: &mut [f32], x: Matrix<'_>, [from, len]: [usize; 2]) {
-    for p in 0..x.m {
-        let (whole, rest) = x.row_values(p, from, len).as_chunks::<H>();
-        for (strip, part) in strips.chunks_exact_mut(H * x.m).zip(whole) {
-            strip[p * H..][..H].copy_from_slice(part);
-        }
-        if !rest.is_empty() {
-            strips[whole.len() * H * x.m + p * H..][..rest.len()].copy_from_slice(rest);
-        }
     }
 }
