@@ -8,7 +8,7 @@ use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
 use super::super::buffer::tensor;
-use super::super::gemm::{Matrix, MatrixMut, Packed, Right, Start, Term, sum_of_products};
+use super::super::gemm::{Matrix, MatrixMut, Operand, Packed, Right, Start, Term, sum_of_products};
 use super::super::pool::Values;
 use super::super::simd::vectorized;
 use super::softmax::{Again, Drop, Scale, Scores, Softmax, SoftmaxBackward, Statistics};
@@ -181,14 +181,28 @@ thread_local! {
     static SCORES: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
+/// From one query's scores to the next one's: an odd number of cache lines, for a column of them is read as well, and would
+/// otherwise lie in a few sets of the first-level cache.
+fn next_row(keys: usize) -> usize {
+    const LINE: usize = 16;
+    (keys.div_ceil(LINE) | 1) * LINE
+}
+
 /// Gives `f` room for the scores of some queries, and for as many again.
 fn with_scores<R>(queries: usize, keys: usize, f: impl FnOnce([&mut [f32]; 2]) -> R) -> R {
+    let size = queries * next_row(keys);
     SCORES.with_borrow_mut(|scores| {
         f(scores.each_mut().map(|scores| {
-            scores.resize(scores.len().max(queries * keys), 0.0);
-            &mut scores[..queries * keys]
+            scores.resize(scores.len().max(size), 0.0);
+            &mut scores[..size]
         }))
     })
+}
+
+/// The scores of `some` queries.
+fn of_queries(scores: &mut [f32], some: usize, keys: usize) -> MatrixMut<'_> {
+    let row = next_row(keys);
+    MatrixMut::new(&mut scores[..some * row], [some, keys], row)
 }
 
 /// The context, `[rows, heads, queries, d_head]`, and the statistics of each query of each head.
@@ -201,20 +215,20 @@ pub(super) fn forward(inputs: &Inputs) -> (FlexTensor, Vec<Statistics>) {
     let all: Vec<_> = statistics.chunks_mut(queries.max(1)).map(std::sync::Mutex::new).collect();
     sizes.each(|row, head| {
         let mut statistics = all[row * heads + head].lock().expect("no other thread has this head");
-        let (q, v) = (inputs.query.head(row, head), inputs.value.head(row, head));
-        let packed = Packed::new(inputs.key.head(row, head).t(), false);
+        let (q, k, v) = (inputs.query.head(row, head), inputs.key.head(row, head), inputs.value.head(row, head));
+        let (keys_turned, values) = (Packed::new(k.t(), false), Operand::new(v, queries, false));
         with_scores(QUERIES.min(queries), keys, |[scores, _]| {
             for from in (0..queries).step_by(QUERIES) {
                 let some = QUERIES.min(queries - from);
-                let mut weights = MatrixMut::new(&mut scores[..some * keys], [some, keys], keys);
-                let products = Term { a: q.rows(from, some), b: Right::Packed(&packed) };
+                let mut weights = of_queries(scores, some, keys);
+                let products = Term { a: q.rows(from, some), b: Right::Packed(&keys_turned) };
                 sum_of_products(&mut weights, Start::Zero, &[products]);
                 let (scores, statistics) = (inputs.scores(row, head, from), &mut statistics[from..from + some]);
                 vectorized(Softmax { scores, rows: &mut weights, statistics });
                 inputs.drop_weights(&mut weights, row, head, from);
                 // SAFETY: each head is asked for once, and each of its queries.
                 let mut context = unsafe { places.head(row, head, from, some) };
-                sum_of_products(&mut context, Start::Zero, &[Term { a: weights.view(), b: Right::Plain(v) }]);
+                sum_of_products(&mut context, Start::Zero, &[Term { a: weights.view(), b: values.right() }]);
             }
         });
     });
@@ -266,20 +280,21 @@ pub(super) fn backward(Kept { inputs, statistics }: &Kept, grad: FlexTensor, wan
     sizes.each(|row, head| {
         let (q, k, v) = (inputs.query.head(row, head), inputs.key.head(row, head), inputs.value.head(row, head));
         let g = grad.head(row, head);
-        let keys_packed = Packed::new(k.t(), false);
-        let values_packed = through.then(|| Packed::new(v.t(), false));
+        let keys_turned = Packed::new(k.t(), false);
+        let values_turned = through.then(|| Packed::new(v.t(), false));
+        let keys_plain = wanted.query.then(|| Operand::new(k, queries, false));
         let statistics = &statistics[(row * heads + head) * queries..][..queries];
         with_scores(QUERIES.min(queries), keys, |[scores, grads]| {
             for from in (0..queries).step_by(QUERIES) {
                 let some = QUERIES.min(queries - from);
                 let start = if from == 0 { Start::Zero } else { Start::Present };
                 let (q, g) = (q.rows(from, some), g.rows(from, some));
-                let mut weights = MatrixMut::new(&mut scores[..some * keys], [some, keys], keys);
-                let products = Term { a: q, b: Right::Packed(&keys_packed) };
+                let mut weights = of_queries(scores, some, keys);
+                let products = Term { a: q, b: Right::Packed(&keys_turned) };
                 sum_of_products(&mut weights, Start::Zero, &[products]);
                 let (scores, statistics) = (inputs.scores(row, head, from), &statistics[from..from + some]);
                 vectorized(Again { scores, rows: &mut weights, statistics });
-                let mut grads = MatrixMut::new(&mut grads[..some * keys], [some, keys], keys);
+                let mut grads = of_queries(grads, some, keys);
                 if wanted.value {
                     let dropped = match inputs.dropout {
                         None => weights.view(),
@@ -291,10 +306,14 @@ pub(super) fn backward(Kept { inputs, statistics }: &Kept, grad: FlexTensor, wan
                     };
                     // SAFETY: each head is asked for once at a time.
                     let mut value = unsafe { value_at.head(row, head, 0, keys) };
-                    sum_of_products(&mut value, start, &[Term { a: dropped.t(), b: Right::Plain(g) }]);
+                    sum_of_products(
+                        &mut value,
+                        start,
+                        &[Term { a: dropped.t(), b: Operand::new(g, keys, false).right() }],
+                    );
                 }
-                let Some(values_packed) = &values_packed else { continue };
-                sum_of_products(&mut grads, Start::Zero, &[Term { a: g, b: Right::Packed(values_packed) }]);
+                let Some(values_turned) = &values_turned else { continue };
+                sum_of_products(&mut grads, Start::Zero, &[Term { a: g, b: Right::Packed(values_turned) }]);
                 inputs.drop_weights(&mut grads, row, head, from);
                 vectorized(SoftmaxBackward { weights: &mut weights, grads: &mut grads, statistics });
                 if wanted.bias {
@@ -303,15 +322,19 @@ pub(super) fn backward(Kept { inputs, statistics }: &Kept, grad: FlexTensor, wan
                     (0..some).for_each(|i| bias.row_mut(i).copy_from_slice(grads.row_mut(i)));
                 }
                 vectorized(Scale { rows: &mut grads, by: inputs.scale });
-                if wanted.query {
+                if let Some(keys_plain) = &keys_plain {
                     // SAFETY: as above.
                     let mut query = unsafe { query_at.head(row, head, from, some) };
-                    sum_of_products(&mut query, Start::Zero, &[Term { a: grads.view(), b: Right::Plain(k) }]);
+                    sum_of_products(&mut query, Start::Zero, &[Term { a: grads.view(), b: keys_plain.right() }]);
                 }
                 if wanted.key {
                     // SAFETY: as above.
                     let mut key = unsafe { key_at.head(row, head, 0, keys) };
-                    sum_of_products(&mut key, start, &[Term { a: grads.view().t(), b: Right::Plain(q) }]);
+                    sum_of_products(
+                        &mut key,
+                        start,
+                        &[Term { a: grads.view().t(), b: Operand::new(q, keys, false).right() }],
+                    );
                 }
             }
         });

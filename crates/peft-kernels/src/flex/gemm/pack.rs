@@ -1,6 +1,6 @@
 //! The matrices of a product, put in the order in which the micro-kernel reads them.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use rayon::prelude::*;
 
@@ -25,21 +25,38 @@ pub(super) struct Panel {
 }
 
 thread_local! {
-    /// The memory of the last one that was dropped on this thread, for the next.
-    static SPARE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// The memory of some that were dropped on this thread, for the next ones: from the largest down.
+    static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
+
+/// How many of them are kept, and how many values all but the largest may have: those of a head, of which attention needs
+/// several at once.
+const SPARES: usize = 6;
+const SMALL: usize = 1 << 16;
 
 /// `len` values or more, whatever they are.
 fn spare(len: usize) -> Vec<f32> {
-    let values = SPARE.take();
-    if values.len() < len { vec![0.0; len] } else { values }
+    SPARE.with_borrow_mut(|spare| match spare.iter().rposition(|values| values.len() >= len) {
+        Some(smallest) => spare.remove(smallest),
+        None => vec![0.0; len],
+    })
 }
 
 impl Drop for Packed {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
-        let other = SPARE.take();
-        SPARE.set(if other.len() > values.len() { other } else { values });
+        // A thread that ends has no memory to keep.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            let place = spare.partition_point(|other| other.len() > values.len());
+            spare.insert(place, values);
+            let mut kept = 0;
+            spare.retain(|values| {
+                let keep = kept == 0 || (kept < SPARES && values.len() <= SMALL);
+                kept += usize::from(keep);
+                keep
+            });
+        });
     }
 }
 
