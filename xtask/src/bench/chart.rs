@@ -49,30 +49,33 @@ fn escaped(words: &str) -> String {
 /// Bars from zero, with a line at one and a mark at what is to be reached.
 pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
     const ROW: f64 = 26.0;
-    const LEFT: f64 = 300.0;
     const WIDE: f64 = 380.0;
+    // A letter of the labels, at most, in most fonts.
+    const LETTER: f64 = 7.6;
+    let longest = bars.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+    let left = (longest as f64 * LETTER + 20.0).max(300.0);
     let most = bars.iter().map(|bar| bar.ratio).fold(1.1, f64::max);
-    let at = |ratio: f64| LEFT + ratio / most * WIDE;
+    let at = |ratio: f64| left + ratio / most * WIDE;
     let bottom = 50.0 + ROW * bars.len() as f64;
-    let mut svg = open(title, LEFT + WIDE + 60.0, bottom + 30.0);
+    let mut svg = open(title, left + WIDE + 60.0, bottom + 30.0);
     for (bar, row) in bars.iter().zip(0..) {
         let y = 44.0 + ROW * f64::from(row);
-        text(&mut svg, "e", [LEFT - 10.0, y + 14.0], &bar.label);
-        let width = (at(bar.ratio) - LEFT).max(1.0);
+        text(&mut svg, "e", [left - 10.0, y + 14.0], &bar.label);
+        let width = (at(bar.ratio) - left).max(1.0);
         let _ = writeln!(
             svg,
-            "  <rect class=\"t\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"/>"
+            "  <rect class=\"t\" x=\"{left}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"/>"
         );
         if let Some(bound) = bar.bound.filter(|bound| *bound <= most) {
             line(&mut svg, "b", [at(bound), y - 3.0, at(bound), y + 21.0]);
         }
-        text(&mut svg, "s", [LEFT + WIDE + 12.0, y + 13.0], &format!("{:.2}", bar.ratio));
+        text(&mut svg, "s", [left + WIDE + 12.0, y + 13.0], &format!("{:.2}", bar.ratio));
     }
     line(&mut svg, "l", [at(1.0), 38.0, at(1.0), bottom]);
-    line(&mut svg, "l", [LEFT, 38.0, LEFT, bottom]);
+    line(&mut svg, "l", [left, 38.0, left, bottom]);
     text(&mut svg, "s m", [at(1.0), bottom + 16.0], "1");
     if bars.iter().any(|bar| bar.bound.is_some()) {
-        text(&mut svg, "s e", [LEFT - 10.0, bottom + 16.0], "red: must be reached");
+        text(&mut svg, "s e", [left - 10.0, bottom + 16.0], "red: must be reached");
     }
     svg + "</svg>\n"
 }

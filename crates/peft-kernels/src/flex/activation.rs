@@ -58,7 +58,10 @@ impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
                 let [of_x, of_gate] = ops.parents.map(|node| node.map(|node| node.id));
                 let (x, gate) = match ops.state {
                     Kept::Positive(positive) => (rectify_backward(&positive, &grad), None),
-                    Kept::Input(kind, x, gate) => backward(kind, &x, gate.as_ref(), &grad, of_gate.is_some()),
+                    Kept::Input(read) => {
+                        let (kind, x, gate) = *read;
+                        backward(kind, &x, gate.as_ref(), &grad, of_gate.is_some())
+                    }
                 };
                 register(grads, [(of_x, Some(x)), (of_gate, gate)]);
             }
@@ -71,7 +74,7 @@ impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
                 let (y, positive) = rectify(&x);
                 (y, Kept::Positive(positive))
             }
-            _ => (forward(kind, &x, gate.as_ref()), Kept::Input(kind, x, gate)),
+            _ => (forward(kind, &x, gate.as_ref()), Kept::Input(Box::new((kind, x, gate)))),
         };
         match Activate.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(kept, y),
@@ -84,7 +87,7 @@ impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
 #[derive(Clone, Debug)]
 enum Kept {
     /// What was read, and the gate.
-    Input(Kind, Dense, Option<Dense>),
+    Input(Box<(Kind, Dense, Option<Dense>)>),
     /// Of a ReLU, which values were positive: a bit each, the first of 64 the lowest.
     Positive(Arc<[u64]>),
 }
