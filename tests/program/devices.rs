@@ -73,7 +73,7 @@ fn so_are_those_of_two_backends() {
 #[cfg(feature = "ndarray")]
 #[rstest]
 #[case::lora("")]
-#[case::adapter("--method adapter")]
+#[case::prefix("--method prefix")]
 #[case::in_parts("--method ia3 --gradient-checkpointing")]
 fn a_run_is_the_same_on_another_backend(#[case] options: &str) {
     let place = Place::new();
