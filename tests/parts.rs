@@ -75,50 +75,22 @@ fn deep_bert() -> BertForSequenceClassification {
     shaken(BertForSequenceClassification::new(&config, 3, &device)).no_grad()
 }
 
-#[rstest]
-fn every_method_on_a_bert(
-    #[values(
-        "lora",
-        "lora biases",
-        "dora",
-        "adalora",
-        "ia3",
-        "norms",
-        "bitfit",
-        "last layers",
-        "head",
-        "full",
-        "seq_bn",
-        "double_seq_bn",
-        "par_bn",
-        "compacter",
-        "prefix",
-        "long prefix",
-        "prompt",
-        "long prompt",
-        "multitask prompt",
-        "ptuning",
-        "lstm"
-    )]
-    name: &str,
-) {
-    let bert = deep_bert();
-    let batch = three_rows(&Device::flex().autodiff()).with_tasks(TASKS.to_vec());
-    same(&bert, &make(name, &bert), &batch, name == "lora");
-}
-
 #[test]
-fn a_mask_of_single_weights() {
-    let device = Device::flex().autodiff();
-    let bert = bert(&device).no_grad();
-    same(&bert, &make("fish", &bert), &three_rows(&device), false);
-}
-
-#[test]
-fn no_method_is_left_out() {
-    let bert = deep_bert();
-    assert!(bert.cut(&[]).is_some_and(|cut| cut.of() == 4));
-    assert_eq!(names().len(), 22, "name the new one above");
+fn every_method_on_a_bert() {
+    let (deep, device) = (deep_bert(), Device::flex().autodiff());
+    assert!(deep.cut(&[]).is_some_and(|cut| cut.of() == 4));
+    let batch = three_rows(&device).with_tasks(TASKS.to_vec());
+    for name in names() {
+        println!("{name}");
+        match name {
+            // What it trains is measured on the fixtures' model.
+            "fish" => {
+                let bert = bert(&device).no_grad();
+                same(&bert, &make(name, &bert), &batch, false);
+            }
+            _ => same(&deep, &make(name, &deep), &batch, name == "lora"),
+        }
+    }
 }
 
 #[rstest]

@@ -16,8 +16,9 @@ use crate::begun::Cut;
 use crate::task::Scorer;
 
 /// Gradients of a `loss` of `model`'s scores, with respect to the parameters of `adapter`: those of one graph over the whole
-/// model, with the memory of one over a layer. `seed` decides what a device drops that draws its own masks and cannot draw
-/// them again.
+/// model, with the memory of one over a layer (Chen et al. 2016, arXiv:1604.06174). `loss` is asked once, of the
+/// [scores](Scorer::scores) `[rows, positions, outputs]`, and answers `[1]`. `seed` decides what a device drops that draws
+/// its own masks and cannot draw them again.
 ///
 /// A model is taken apart where it can be [cut](Scorer::cut); what is above the last of its layers there, the whole decoder
 /// of a T5, goes with that layer.

@@ -72,8 +72,7 @@ impl BertModel {
     }
 
     fn run(&self, batch: &Batch, pooled: bool, hooks: &dyn Hooks) -> BertOutput {
-        let (Embedded { hidden, front }, from) = self.start(batch, hooks);
-        let mut mask = AttentionMask::new(front.mask(batch.attention_mask.clone()), batch.rows());
+        let (Embedded { hidden, front }, mut mask, from) = self.start(batch, hooks);
         let (virtual_tokens, at) = (front.spans.width(), front.pooled);
         let only = same(&at).filter(|_| pooled && from < self.encoder.depth() && !hooks.mixes_positions());
         let hidden = self.encoder.forward(hidden, from.., only, &mut mask, hooks);
@@ -88,19 +87,20 @@ impl BertModel {
     /// # Panics
     /// If the batch was begun up to a higher cut.
     pub fn begin(&self, batch: &Batch, cut: Cut, hooks: &dyn Hooks) -> Begun {
-        let (Embedded { hidden, front }, from) = self.start(batch, hooks);
-        let mut mask = AttentionMask::new(front.mask(batch.attention_mask.clone()), batch.rows());
+        let (Embedded { hidden, front }, mut mask, from) = self.start(batch, hooks);
         Begun::up_to(cut, self.encoder.forward(hidden, from..cut.layers(), None, &mut mask, hooks), front)
     }
 
-    /// What is there before the first layer that is still to run, and which that is.
-    fn start(&self, batch: &Batch, hooks: &dyn Hooks) -> (Embedded, usize) {
-        match &batch.begun {
+    /// What is there before the first layer that is still to run, what attention may see of it, and which layer that is.
+    fn start(&self, batch: &Batch, hooks: &dyn Hooks) -> (Embedded, AttentionMask, usize) {
+        let (embedded, from) = match &batch.begun {
             None => (self.embed(batch, hooks), 0),
             Some(Begun { cut, hidden, front }) => {
                 (Embedded { hidden: hidden.clone(), front: front.clone() }, cut.layers())
             }
-        }
+        };
+        let mask = AttentionMask::new(embedded.front.mask(batch.attention_mask.clone()), batch.rows());
+        (embedded, mask, from)
     }
 
     fn embed(&self, batch: &Batch, hooks: &dyn Hooks) -> Embedded {
