@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use burn::prelude::*;
 use burn::tensor::DType;
+use burn::tensor::quantization::QuantScheme;
 use peft::core::Backbone;
-use peft::core::quantise::{Bits, quantise, scheme};
+use peft::core::quantise::{Bits, scheme};
 use peft::models::{AnyModel, Loaded, Skeleton};
 use serde::{Deserialize, Serialize};
 
@@ -75,23 +76,26 @@ pub(crate) fn load(
     if bits.is_some() && precision != Precision::F32 {
         bail!("--dtype {}: base_bits has the base in fewer bits already; leave one of the two out", precision.name());
     }
-    let mut loaded = skeleton.load_as(precision.dtype())?;
-    loaded.module = quantised(loaded.module, bits)?;
-    Ok(loaded)
+    Ok(match bits {
+        None => skeleton.load_as(precision.dtype())?,
+        Some(bits) => {
+            let scheme = scheme_of(skeleton.module(), bits)?;
+            skeleton.load_quantised(&scheme)?
+        }
+    })
 }
 
-/// The base with its linear layers in so many bits, if any number was asked for: a scale for each 32 values of a row
-/// where that divides all of them, else one for the whole layer.
+/// How linear layers are kept in so many bits: a scale for each 32 values of a row where that divides all of them, else one
+/// for the whole layer.
 ///
 /// # Errors
-/// A number of bits other than 8 and 4.
-fn quantised(model: AnyModel, bits: Option<u8>) -> Result<AnyModel> {
+/// A number of bits other than 8 and 4, or one that the model's device lacks.
+fn scheme_of(model: &AnyModel, bits: u8) -> Result<QuantScheme> {
     const BLOCK: usize = 32;
     let bits = match bits {
-        None => return Ok(model),
-        Some(8) => Bits::Eight,
-        Some(4) => Bits::Four,
-        Some(other) => bail!("base_bits: {other} is neither 8 nor 4"),
+        8 => Bits::Eight,
+        4 => Bits::Four,
+        other => bail!("base_bits: {other} is neither 8 nor 4"),
     };
     #[cfg(feature = "ndarray")]
     #[allow(deprecated)] // It is kept for comparison.
@@ -100,6 +104,5 @@ fn quantised(model: AnyModel, bits: Option<u8>) -> Result<AnyModel> {
     }
     let divides = |(_, [d_in, d_out]): (_, [usize; 2])| d_in % BLOCK == 0 && d_out % BLOCK == 0;
     let block = model.sites().linears().all(divides).then_some(BLOCK as u8);
-    let scheme = scheme(&model.device(), bits, block);
-    Ok(quantise(model, &scheme)?)
+    Ok(scheme(&model.device(), bits, block))
 }

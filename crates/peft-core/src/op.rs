@@ -5,7 +5,6 @@
 //! composition) is hidden in it, as an inner service is in a stack of `tower` middleware.
 
 use burn::prelude::*;
-use burn::tensor::DType;
 use burn::tensor::module::embedding;
 use peft_kernels::linear::{LowRank, linear, linear_low_rank};
 use peft_kernels::norm::{layer_norm, rms_norm};
@@ -46,7 +45,7 @@ impl<'a> LinearOp<'a> {
     pub fn run(self, x: Tensor<3>) -> Tensor<3> {
         match self.inner {
             Some(hooks) => hooks.linear(Self { inner: None, ..self }, x),
-            None => affine(x, self.weight, self.bias),
+            None => linear(x, self.weight, self.bias),
         }
     }
 }
@@ -116,22 +115,12 @@ impl LinearOp<'_> {
     /// Runs it with a path of low rank beside it, and a trained bias in place of whatever the base, and the hooks inside,
     /// make of its own: `y + s·B(A(x))`. Around a bare operation that is one pass over the data.
     pub fn run_low_rank(self, bias: Option<Tensor<1>>, x: Tensor<3>, path: LowRank) -> Tensor<3> {
-        if self.inner.is_none() && x.dtype() == self.weight.dtype() {
+        if self.inner.is_none() {
             return linear_low_rank(x, self.weight, bias.or(self.bias), path);
         }
         let input = path.input.unwrap_or_else(|| x.clone());
         self.run_replaced(None, bias, x) + linear(linear(input, path.a, None) * path.scale, path.b, None)
     }
-}
-
-/// `xW + b` in the type of the weight, and in that of `x` again: a bias that is trained in another is added there.
-fn affine(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    let (dtype, inside) = (x.dtype(), weight.dtype());
-    let bias = bias.map(|bias| bias.cast(dtype));
-    if dtype == inside || matches!(inside, DType::QFloat(_)) {
-        return linear(x, weight, bias);
-    }
-    plus(linear(x.cast(inside), weight, None).cast(dtype), bias.map(Tensor::unsqueeze))
 }
 
 /// What a normalisation does to the hidden state before it scales it.
@@ -374,7 +363,7 @@ impl AddNormOp<'_> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tolerance;
+    use burn::tensor::{DType, Tolerance};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Frozen weights of 8 or 4 bits: what QLoRA (Dettmers et al. 2023, arXiv:2305.14314) trains on.
 //!
 //! No method knows of it. A quantised weight is expanded in the product of the layer that it belongs to, forward and
-//! backward, and its adapter is in full precision beside it. What reads a weight (the norm of DoRA, a start at the
+//! backward (the CPU's kernel expands what of it a core multiplies next), and its adapter is in full precision beside it. What reads a weight (the norm of DoRA, a start at the
 //! weight's own factors, a trained copy) reads the expanded values. Merging gives weights in full precision, equal to the
 //! quantised ones with the adapter in them; to quantise them again is another rounding, and the user's to ask for.
 
@@ -39,7 +39,8 @@ pub fn scheme(device: &Device, bits: Bits, block: Option<u8>) -> QuantScheme {
 }
 
 /// `backbone` with the weights of its linear layers quantised by `scheme`: not those of its head, and no table, bias or
-/// normalisation. The backbone given is not changed. Freeze the result: what is quantised cannot be trained.
+/// normalisation. The backbone given is not changed. Freeze the result: what is quantised cannot be trained. A skeleton stays
+/// one: its parameters are quantised one by one as they are loaded or drawn, so that no more than one is ever held whole.
 ///
 /// # Errors
 /// [`Error::Config`] naming a weight that the scheme's blocks do not divide.
@@ -88,13 +89,15 @@ impl ModuleMapper for Quantiser<'_> {
         let linear = |kind| matches!(kind, SiteKind::Linear { .. });
         match self.sites.by_path(&owner.join(".")) {
             Some(entry) if D == 2 && linear(entry.kind) && !entry.head => {
-                param.map(|weight| {
+                let (scheme, made_for) = (*self.scheme, self.device.clone());
+                let smaller = move |weight: Tensor<D>| {
                     // Of several devices each packs values its own way.
                     let device = weight.device();
                     let store = device.settings().quantization.scheme.store;
-                    let scheme = if device == self.device { *self.scheme } else { self.scheme.with_store(store) };
+                    let scheme = if device == made_for { scheme } else { scheme.with_store(store) };
                     weight.dequantize().detach().quantize_dynamic(&scheme)
-                })
+                };
+                param.init_mapper(smaller.clone()).load_mapper(smaller)
             }
             _ => param,
         }

@@ -1,8 +1,11 @@
 //! Linear maps, most of them frozen, and the low-rank path beside them.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use crate::switch::covers;
+#[cfg(feature = "flex")]
+use crate::switch::is_on_flex;
 
 /// A path of low rank beside a linear map: `s·B(A(x))` (Hu et al. 2021, arXiv:2106.09685).
 #[derive(Clone, Debug)]
@@ -17,33 +20,63 @@ pub struct LowRank {
     pub scale: f64,
 }
 
-/// `xW + b`: `x` `[batch, seq, d_in]`, `weight` `[d_in, d_out]`, `bias` `[d_out]` to `[batch, seq, d_out]`.
+/// `xW + b`: `x` `[batch, seq, d_in]`, `weight` `[d_in, d_out]`, `bias` `[d_out]` to `[batch, seq, d_out]`, in the type of `x`.
 ///
-/// What was read is kept for the backward pass where the weight is tracked alone.
+/// A frozen weight may be in another type than f32: half precision, or whole numbers with a scale for each block or for all
+/// (QLoRA: Dettmers et al. 2023, arXiv:2305.14314). The kernel widens what of it a core multiplies next, forward and backward,
+/// so that nothing is ever held wider than the weight is. Elsewhere the product is in the type of the weight, and Burn keeps
+/// what it makes of whole numbers for the backward pass. What was read is kept for that where the weight is tracked alone.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let bias = bias.map(|bias| bias.cast(x.dtype()));
     #[cfg(feature = "flex")]
-    if covers(&x) && covers(&weight) {
+    if covers(&x) && covers_weight(&weight) {
         return crate::flex::linear::linear(x, weight, bias);
     }
     let _ = covers::<3>;
-    burn::tensor::module::linear(x, weight, bias)
+    plain(x, weight, bias)
 }
 
-/// `xW + b + s·B(A(x))`, shapes as in [`linear`]: the path is summed into the product while that is in the cache, and one
-/// pass over the gradient of the result gives those of all that is tracked. The kernel makes no gradient of the weight: where
-/// that is tracked, Burn's own operations run.
+/// `xW + b + s·B(A(x))`, shapes and types as in [`linear`]: the path is summed into the product while that is in the cache, and
+/// one pass over the gradient of the result gives those of all that is tracked. The kernel makes no gradient of the weight:
+/// where that is tracked, Burn's own operations run.
 pub fn linear_low_rank(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, path: LowRank) -> Tensor<3> {
+    let bias = bias.map(|bias| bias.cast(x.dtype()));
     #[cfg(feature = "flex")]
-    if covers(&x) && covers(&weight) && covers(&path.a) && covers(&path.b) {
+    if covers(&x) && covers_weight(&weight) && !weight.is_tracked() && covers(&path.a) && covers(&path.b) {
         return crate::flex::linear::linear_low_rank(x, weight, bias, path);
     }
     composed(x, weight, bias, path)
 }
 
+/// Whether the kernels take a weight of its type: of scales in two levels they do not.
+#[cfg(feature = "flex")]
+fn covers_weight(weight: &Tensor<2>) -> bool {
+    match weight.dtype() {
+        DType::F32 => is_on_flex(weight),
+        DType::F16 | DType::BF16 => is_on_flex(weight) && !weight.is_tracked(),
+        DType::QFloat(scheme) => is_on_flex(weight) && burn_std::quantization::global_scale_dtype(&scheme).is_none(),
+        _ => false,
+    }
+}
+
+/// Burn's own product, in the type of the weight.
+fn plain(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    use burn::tensor::module::linear;
+    let (dtype, inside) = (x.dtype(), weight.dtype());
+    if dtype == inside || matches!(inside, DType::QFloat(_)) {
+        return linear(x, weight, bias);
+    }
+    let y = linear(x.cast(inside), weight, None).cast(dtype);
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    }
+}
+
 fn composed(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, path: LowRank) -> Tensor<3> {
     use burn::tensor::module::linear;
     let input = path.input.unwrap_or_else(|| x.clone());
-    linear(x, weight, bias) + linear(linear(input, path.a, None) * path.scale, path.b, None)
+    plain(x, weight, bias) + linear(linear(input, path.a, None) * path.scale, path.b, None)
 }
 
 #[cfg(all(test, feature = "flex"))]

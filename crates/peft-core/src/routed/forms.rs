@@ -34,7 +34,7 @@ impl Forms {
         let op = LinearOp { bias: op.bias.filter(|_| !own_biases), inner: None, ..op };
         let inputs = self.vectors(1.0, |form| form.input.clone());
         let outputs = self.vectors(1.0, |form| form.output.clone());
-        let plain = inputs.is_none() && outputs.is_none() && x.dtype() == op.weight.dtype();
+        let plain = inputs.is_none() && outputs.is_none();
         let (y, beside) = match self.paths() {
             None => (op.run(times(x, inputs)), None),
             // Summed into the product.

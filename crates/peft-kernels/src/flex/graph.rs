@@ -2,8 +2,7 @@
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex, TensorMetadata};
+use burn::backend::{Flex, TensorMetadata};
 use burn::prelude::*;
 
 use burn_flex::FlexTensor;
@@ -15,11 +14,6 @@ pub(crate) fn or_nothing<const D: usize, const E: usize>(tensor: Option<Tensor<D
 
 /// The tensor, unless it stands for none.
 pub(crate) fn present(tensor: FlexTensor) -> Option<FlexTensor> {
-    (tensor.shape().num_elements() > 0).then_some(tensor)
-}
-
-/// The same of one that may be tracked.
-pub(crate) fn tracked(tensor: FloatTensor<Autodiff<Flex>>) -> Option<FloatTensor<Autodiff<Flex>>> {
     (tensor.shape().num_elements() > 0).then_some(tensor)
 }
 

@@ -4,7 +4,6 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::prelude::*;
@@ -16,21 +15,33 @@ use super::gemm::{
     Matrix, MatrixMut, Operand, Packed, Product, Start, Strips, Term, by_rows, product_of_strips, reduce,
     sum_of_products, worth_sharing,
 };
-use super::graph::{or_nothing, present, register, tracked};
+use super::graph::{or_nothing, present, register};
 use super::pool::Values;
+use super::weight::Weight;
 use crate::linear::LowRank;
 
 /// The map as an extension of Burn's backends.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait LinearOps: Backend {
-    /// `xW + b`.
-    fn peft_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `xW + b` of a frozen weight.
+    fn peft_linear(
+        x: FloatTensor<Self>,
+        #[extension_type] weight: Weight<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `xW + b` of one in f32 that is trained.
+    fn peft_linear_trained(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 
     /// `xW + b + s·B(A(input or x))`.
     fn peft_linear_low_rank(
         x: FloatTensor<Self>,
         input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        #[extension_type] weight: Weight<Self>,
         bias: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -40,9 +51,12 @@ pub(crate) trait LinearOps: Backend {
 
 /// See [`crate::linear::linear`].
 pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    let bias = or_nothing(bias, &x);
-    let y = <Dispatch as LinearOps>::peft_linear(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(y)
+    let bias = or_nothing(bias, &x).into_dispatch();
+    let (x, trained) = (x.into_dispatch(), weight.is_tracked());
+    Tensor::from_dispatch(match trained {
+        true => <Dispatch as LinearOps>::peft_linear_trained(x, weight.into_dispatch(), bias),
+        false => <Dispatch as LinearOps>::peft_linear(x, Weight::new(weight), bias),
+    })
 }
 
 /// See [`crate::linear::linear_low_rank`].
@@ -51,7 +65,7 @@ pub(crate) fn linear_low_rank(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tens
     Tensor::from_dispatch(<Dispatch as LinearOps>::peft_linear_low_rank(
         x.into_dispatch(),
         input.into_dispatch(),
-        weight.into_dispatch(),
+        Weight::new(weight),
         bias.into_dispatch(),
         path.a.into_dispatch(),
         path.b.into_dispatch(),
@@ -60,14 +74,18 @@ pub(crate) fn linear_low_rank(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tens
 }
 
 impl LinearOps for Flex {
-    fn peft_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+    fn peft_linear(x: FlexTensor, weight: Weight<Self>, bias: FlexTensor) -> FlexTensor {
         forward(&Dense::new(x), &weight, bias, None).0
+    }
+
+    fn peft_linear_trained(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        Self::peft_linear(x, Weight::Float(weight), bias)
     }
 
     fn peft_linear_low_rank(
         x: FlexTensor,
         input: FlexTensor,
-        weight: FlexTensor,
+        weight: Weight<Self>,
         bias: FlexTensor,
         a: FlexTensor,
         b: FlexTensor,
@@ -92,10 +110,10 @@ struct Path {
 }
 
 /// The result, and with a path `s·A(x)`, `[rows, r]`.
-fn forward(x: &Dense, weight: &FlexTensor, bias: FlexTensor, path: Option<&Path>) -> (FlexTensor, Values) {
-    let (weight, x_rows) = (matrix(weight), x.rows());
-    let [m, n] = [x_rows.m, weight.n];
-    let share = worth_sharing(m, n, weight.m);
+fn forward(x: &Dense, weight: &Weight<Flex>, bias: FlexTensor, path: Option<&Path>) -> (FlexTensor, Values) {
+    let (weight, x_rows) = (weight.source(), x.rows());
+    let ([k, n], m) = (weight.dims(), x_rows.m);
+    let share = worth_sharing(m, n, k);
     let bias = present(bias).map(Dense::new);
     let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Row(bias.values()));
     let beside = path.map(|path| {
@@ -131,7 +149,7 @@ fn like(x: &Dense, last: usize, values: Values) -> FlexTensor {
 }
 
 /// What a backward pass is asked for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Wanted {
     x: bool,
     /// Of the path's own input, where that is not the map's.
@@ -154,7 +172,8 @@ struct Gradients5 {
 /// What is kept for it.
 #[derive(Clone, Debug)]
 struct Kept {
-    weight: FlexTensor,
+    /// In the type that the model keeps it in.
+    weight: Weight<Flex>,
     path: Option<KeptPath>,
 }
 
@@ -168,10 +187,10 @@ struct KeptPath {
 }
 
 fn backward(kept: &Kept, grad: FlexTensor, wanted: Wanted) -> Gradients5 {
-    let (grad, weight) = (Dense::new(grad), matrix(&kept.weight));
+    let (grad, weight) = (Dense::new(grad), kept.weight.source());
     let g = grad.rows();
-    let [m, n] = [g.m, weight.m];
-    let share = worth_sharing(m, n, weight.n);
+    let ([n, k], m) = (weight.dims(), g.m);
+    let share = worth_sharing(m, n, k);
     let path = kept.path.as_ref();
     let mut out = Gradients5 { bias: wanted.bias.then(|| sum_of_rows(g)), ..Default::default() };
     let shared = path.is_some_and(|path| path.shared);
@@ -243,28 +262,54 @@ fn transposed(values: Vec<f32>, [m, n]: [usize; 2]) -> FlexTensor {
 }
 
 impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
-    fn peft_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn peft_linear(x: FloatTensor<Self>, weight: Weight<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Linear;
+        impl Backward<Flex, 2> for Linear {
+            type State = Kept;
+
+            fn backward(self, ops: Ops<Kept, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let grad = grads.consume::<Flex>(&ops.node);
+                let [x, bias] = ops.parents.map(|node| node.map(|node| node.id));
+                let wanted = Wanted { x: x.is_some(), bias: bias.is_some(), ..Default::default() };
+                let found = backward(&ops.state, grad, wanted);
+                register(grads, [(x, found.x), (bias, found.bias)]);
+            }
+        }
+        let (nodes, weight) = ([x.node(), bias.node()], weight.frozen());
+        let (y, _) = forward(&Dense::new(x.into_primitive()), &weight, bias.into_primitive(), None);
+        match Linear.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(Kept { weight, path: None }, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn peft_linear_trained(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Linear;
         impl Backward<Flex, 3> for Linear {
-            /// Also what the map read, where its weight is trained.
-            type State = (Kept, Option<Dense>);
+            /// Also what the map read.
+            type State = (Kept, Dense);
 
             fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let grad = grads.consume::<Flex>(&ops.node);
                 let [x, weight, bias] = ops.parents.map(|node| node.map(|node| node.id));
                 let (kept, read) = ops.state;
-                let of_weight = read.map(|read| weight_gradient(&read, &Dense::new(grad.clone())));
-                let wanted = Wanted { x: x.is_some(), bias: bias.is_some(), input: false, a: false, b: false };
+                let of_weight = weight.is_some().then(|| weight_gradient(&read, &Dense::new(grad.clone())));
+                let wanted = Wanted { x: x.is_some(), bias: bias.is_some(), ..Default::default() };
                 let found = backward(&kept, grad, wanted);
                 register(grads, [(x, found.x), (weight, of_weight), (bias, found.bias)]);
             }
         }
-        let (nodes, trained) = ([x.node(), weight.node(), bias.node()], weight.is_tracked());
-        let (x, weight) = (Dense::new(x.into_primitive()), weight.into_primitive());
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let (x, weight) = (Dense::new(x.into_primitive()), Weight::Float(weight.into_primitive()));
         let (y, _) = forward(&x, &weight, bias.into_primitive(), None);
         match Linear.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((Kept { weight, path: None }, trained.then_some(x)), y),
+            OpsKind::Tracked(prep) => prep.finish((Kept { weight, path: None }, x), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -272,7 +317,7 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
     fn peft_linear_low_rank(
         x: FloatTensor<Self>,
         input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         bias: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -297,14 +342,8 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
                 register(grads, [(x, found.x), (input, found.input), (bias, found.bias), (a, found.a), (b, found.b)]);
             }
         }
-        if weight.is_tracked() {
-            let low = <Self as ModuleOps<Self>>::linear(tracked(input).unwrap_or_else(|| x.clone()), a, None);
-            let low = Self::float_mul_scalar(low, scale.into());
-            let y = <Self as ModuleOps<Self>>::linear(x, weight, tracked(bias));
-            return Self::float_add(y, <Self as ModuleOps<Self>>::linear(low, b, None));
-        }
         let nodes = [x.node(), input.node(), bias.node(), a.node(), b.node()];
-        let (x, weight) = (Dense::new(x.into_primitive()), weight.into_primitive());
+        let (x, weight) = (Dense::new(x.into_primitive()), weight.frozen());
         let input = present(input.into_primitive()).map(Dense::new);
         let shared = input.is_none();
         let input = input.unwrap_or_else(|| x.clone());

@@ -17,3 +17,4 @@ pub(crate) mod rows;
 pub(crate) mod scale;
 pub(crate) mod simd;
 pub(crate) mod sum;
+pub(crate) mod weight;

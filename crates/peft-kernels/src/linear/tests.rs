@@ -136,3 +136,57 @@ fn nothing_is_recorded_of_what_nothing_tracks() {
     let y = linear(case.x.inner(), case.weight.inner(), None);
     assert_eq!(y.device(), plain);
 }
+
+/// Of fewer bits a weight is what its widened values are, to the bit, and so are all gradients.
+#[test]
+fn a_weight_is_multiplied_in_the_type_that_it_is_kept_in() {
+    use burn::tensor::quantization::{QuantValue, ScaleDtype};
+    for [batch, seq, d_in, d_out] in [[1, 1, 32, 64], [2, 3, 64, 32], [3, 67, 96, 160], [2, 40, 1024, 1056]] {
+        let case = Case::new([batch, seq, d_in, d_out, 4], [true, false, true, true, true], false, true);
+        let scheme = device().settings().quantization.scheme;
+        let quantised = |value, block: Option<u8>| {
+            let scheme = scheme.with_value(value);
+            let scheme = match block {
+                Some(block) => scheme.per_block([block], ScaleDtype::F32),
+                None => scheme.per_tensor(ScaleDtype::F32),
+            };
+            case.weight.clone().quantize_dynamic(&scheme)
+        };
+        for weight in [
+            case.weight.clone().cast(DType::F16),
+            case.weight.clone().cast(DType::BF16),
+            quantised(QuantValue::Q8S, None),
+            quantised(QuantValue::Q8S, Some(32)),
+            quantised(QuantValue::Q4S, Some(32)),
+        ] {
+            let wide = match weight.dtype() {
+                DType::QFloat(_) => weight.clone().dequantize(),
+                _ => weight.clone().cast(DType::F32),
+            };
+            let low_rank = |weight| linear_low_rank(case.x.clone(), weight, case.bias.clone(), case.path());
+            let alone = |weight| linear(case.x.clone(), weight, case.bias.clone());
+            for (got, want) in
+                [(low_rank(weight.clone()), low_rank(wide.clone())), (alone(weight.clone()), alone(wide))]
+            {
+                close(&got, &want, 0.0, "result");
+                let (g, w) = (backward(&got), backward(&want));
+                same_gradient((&case.x, &g), (&case.x, &w), 0.0, "x");
+                let bias = case.bias.as_ref().expect("there is one");
+                same_gradient((bias, &g), (bias, &w), 0.0, "bias");
+                same_gradient((&case.a, &g), (&case.a, &w), 0.0, "a");
+                same_gradient((&case.b, &g), (&case.b, &w), 0.0, "b");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weight_of_half_precision_that_is_trained_has_its_gradient() {
+    let (x, weight) = (leaf([2, 5, 8], 1), leaf([8, 6], 2));
+    let y = linear(x.clone(), weight.clone().cast(DType::BF16), None);
+    let want = x.clone().matmul(weight.clone().unsqueeze());
+    close(&y, &want, 0.02, "result");
+    let (g, w) = (backward(&y), backward(&want));
+    same_gradient((&weight, &g), (&weight, &w), 0.02, "weight");
+    same_gradient((&x, &g), (&x, &w), 0.02, "x");
+}

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
+use burn::tensor::quantization::QuantScheme;
 use peft_core::precision::{is_half, narrow, to_dtype};
+use peft_core::quantise::quantise;
 use peft_core::{Backbone, Fold, Folding, Naming};
 use serde_json::{Map, Value};
 
@@ -71,6 +73,15 @@ impl<M: Backbone> Skeleton<M> {
     /// As [`load`](fn@load), and [`to_dtype`]'s.
     pub fn load_as(self, dtype: DType) -> Result<Loaded<M>> {
         let module = to_dtype(self.module, dtype)?;
+        Skeleton { module, ..self }.load()
+    }
+
+    /// Reads the values, those of the linear layers into whole numbers by `scheme`: no more than one layer is held in f32.
+    ///
+    /// # Errors
+    /// As [`load`](fn@load), and [`quantise`]'s.
+    pub fn load_quantised(self, scheme: &QuantScheme) -> Result<Loaded<M>> {
+        let module = quantise(self.module, scheme)?;
         Skeleton { module, ..self }.load()
     }
 

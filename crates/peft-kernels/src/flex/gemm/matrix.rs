@@ -68,18 +68,18 @@ impl<'a> Matrix<'a> {
         self.data.wrapping_add(i * self.row + j * self.col)
     }
 
-    /// `len` values of row `i` from column `from` on, which lie one behind the other.
-    pub(super) fn row_values(&self, i: usize, from: usize, len: usize) -> &'a [f32] {
-        assert!(self.col == 1 && i < self.m && from + len <= self.n);
+    /// The values of row `i`, which lie one behind the other.
+    pub(super) fn row_values(&self, i: usize) -> &'a [f32] {
+        assert!(self.col == 1 && i < self.m);
         // SAFETY: it is a part of what the matrix was made of.
-        unsafe { std::slice::from_raw_parts(self.data.add(i * self.row + from), len) }
+        unsafe { std::slice::from_raw_parts(self.data.add(i * self.row), self.n) }
     }
 
-    /// `len` values of column `j` from row `from` on.
-    pub(super) fn column(self, j: usize, from: usize, len: usize) -> impl Iterator<Item = f32> {
-        assert!(j < self.n && from + len <= self.m);
+    /// Element (i, j).
+    pub(super) fn get(&self, i: usize, j: usize) -> f32 {
+        assert!(i < self.m && j < self.n);
         // SAFETY: as above.
-        (from..from + len).map(move |i| unsafe { self.data.add(i * self.row + j * self.col).read() })
+        unsafe { self.data.add(i * self.row + j * self.col).read() }
     }
 }
 

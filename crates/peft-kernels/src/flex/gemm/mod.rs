@@ -10,6 +10,7 @@ mod micro;
 mod pack;
 mod product;
 mod sides;
+mod source;
 mod vector;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use pack::{Packed, Strips};
 pub(crate) use product::{Operand, Product};
 use sides::Left;
 pub(crate) use sides::{Right, Start};
+pub(crate) use source::{Elements, Narrow, Scales, Source};
 
 /// Rows of the result that a core takes at a time: whole tiles of every level, and what they are made of stays in the
 /// second-level cache.

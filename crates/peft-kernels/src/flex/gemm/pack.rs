@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::matrix::Matrix;
 use super::sides::Shape;
+use super::source::Source;
 use crate::flex::pool::Values;
 
 /// A matrix [k, n] in panels: blocks of rows, each block in panels of columns, each panel row by row.
@@ -62,12 +63,13 @@ impl Drop for Packed {
 
 impl Packed {
     /// Of `b`.
-    pub(crate) fn new(b: Matrix<'_>, parallel: bool) -> Self {
-        Self::of_shape(b, Shape::get(), parallel)
+    pub(crate) fn new<'a>(b: impl Into<Source<'a>>, parallel: bool) -> Self {
+        Self::of_shape(b.into(), Shape::get(), parallel)
     }
 
-    pub(super) fn of_shape(b: Matrix<'_>, shape: Shape, parallel: bool) -> Self {
-        let mut packed = Self { values: spare(b.m * shape.padded(b.n)), k: b.m, n: b.n, shape };
+    pub(super) fn of_shape(b: Source<'_>, shape: Shape, parallel: bool) -> Self {
+        let [k, n] = b.dims();
+        let mut packed = Self { values: spare(k * shape.padded(n)), k, n, shape };
         packed.fill(b, parallel);
         packed
     }
@@ -86,15 +88,15 @@ impl Packed {
         self.shape
     }
 
-    fn fill(&mut self, b: Matrix<'_>, parallel: bool) {
-        let (shape, k) = (self.shape, self.k);
-        let (size, block_size) = (k * shape.padded(b.n), shape.depth * shape.padded(b.n));
+    fn fill(&mut self, b: Source<'_>, parallel: bool) {
+        let (shape, k, n) = (self.shape, self.k, self.n);
+        let (size, block_size) = (k * shape.padded(n), shape.depth * shape.padded(n));
         for (block, values) in self.values[..size].chunks_mut(block_size.max(1)).enumerate() {
             let (from, rows) = (block * shape.depth, shape.depth.min(k - block * shape.depth));
             let columns = TOGETHER * shape.width;
             let some = |(i, panels): (usize, &mut [f32])| {
                 let first = i * columns;
-                let part = b.part([from, first], [rows, columns.min(b.n - first)]);
+                let part = b.part([from, first], [rows, columns.min(n - first)]);
                 match shape.width {
                     48 => fill::<48>(panels, part),
                     16 => fill::<16>(panels, part),
@@ -122,18 +124,20 @@ impl Packed {
 const TOGETHER: usize = 4;
 
 /// Copies `b` into panels of `W` columns, of which the last may be narrower, and wider than what is left of `b`.
-fn fill<const W: usize>(panels: &mut [f32], b: Matrix<'_>) {
-    if b.col == 1 {
+fn fill<const W: usize>(panels: &mut [f32], b: Source<'_>) {
+    if b.in_rows() {
         return lay::<W>(panels, b);
     }
-    let rows = b.m;
+    let ([rows, n], lines) = (b.dims(), b.t().in_rows());
+    let mut scratch = b.scratch(SIDE * rows);
     for (i, panel) in panels.chunks_mut(rows * W).enumerate() {
         let (first, width) = (i * W, panel.len() / rows);
-        let part = b.part([0, first], [rows, W.min(b.n - first)]);
-        let done = if b.row == 1 { turn(panel, part) } else { 0 };
-        for j in done..part.n {
-            for (to, value) in panel[j..].iter_mut().step_by(width).zip(part.column(j, 0, rows)) {
-                *to = value;
+        let columns = W.min(n - first);
+        let part = b.part([0, first], [rows, columns]);
+        let done = if lines { turn(panel, part.t(), &mut scratch) } else { 0 };
+        for j in done..columns {
+            for (p, to) in panel[j..].iter_mut().step_by(width).enumerate() {
+                *to = part.get(p, j);
             }
         }
     }
@@ -142,11 +146,14 @@ fn fill<const W: usize>(panels: &mut [f32], b: Matrix<'_>) {
 /// Rows and columns that are turned at a time: as many streams as a processor follows with ease.
 const SIDE: usize = 4;
 
-/// Copies the columns of `b` that make whole squares into a panel, which stays in the first-level cache. How many those are.
-fn turn(panel: &mut [f32], b: Matrix<'_>) -> usize {
-    let (rows, width, whole) = (b.m, panel.len() / b.m, b.n / SIDE * SIDE);
+/// Copies columns into a panel, which stays in the first-level cache: those that make whole squares. How many those are. The
+/// columns are the rows of `turned`, each of which lies in one piece; `scratch` has room for as many as a square has.
+fn turn(panel: &mut [f32], turned: Source<'_>, scratch: &mut [f32]) -> usize {
+    let [columns, rows] = turned.dims();
+    let (width, whole) = (panel.len() / rows, columns / SIDE * SIDE);
     for j in (0..whole).step_by(SIDE) {
-        let columns: [&[f32]; SIDE] = std::array::from_fn(|q| b.t().row_values(j + q, 0, rows));
+        let mut room = scratch.chunks_mut(rows);
+        let columns: [&[f32]; SIDE] = std::array::from_fn(|q| turned.row(j + q, room.next().unwrap_or_default()));
         let squares = columns.map(|column| column.as_chunks::<SIDE>().0);
         for (s, to) in panel.chunks_exact_mut(SIDE * width).enumerate() {
             let square = squares.map(|column| column[s]);
@@ -163,16 +170,17 @@ fn turn(panel: &mut [f32], b: Matrix<'_>) -> usize {
 
 /// Copies the rows of `x`, each of which lies in one piece, into strips of `W` columns, of which the last may be narrower, and
 /// wider than what is left of a row.
-fn lay<const W: usize>(strips: &mut [f32], x: Matrix<'_>) {
-    let strip = W * x.m;
-    for p in 0..x.m {
-        let (whole, rest) = x.row_values(p, 0, x.n).as_chunks::<W>();
+fn lay<const W: usize>(strips: &mut [f32], x: Source<'_>) {
+    let [rows, n] = x.dims();
+    let (strip, mut scratch) = (W * rows, x.scratch(n));
+    for p in 0..rows {
+        let (whole, rest) = x.row(p, &mut scratch).as_chunks::<W>();
         for (strip, part) in strips.chunks_exact_mut(strip).zip(whole) {
             strip[p * W..][..W].copy_from_slice(part);
         }
         if !rest.is_empty() {
             let last = &mut strips[whole.len() * strip..];
-            let width = last.len() / x.m;
+            let width = last.len() / rows;
             last[p * width..][..rest.len()].copy_from_slice(rest);
         }
     }
@@ -196,7 +204,7 @@ impl Strips {
     pub(super) fn of_shape(x: Matrix<'_>, columns: [usize; 2], shape: Shape) -> Self {
         let [from, len] = columns;
         let mut values = Values::new(len.next_multiple_of(shape.height) * x.m);
-        let part = x.part([0, from], [x.m, len]);
+        let part = x.part([0, from], [x.m, len]).into();
         match shape.height {
             8 => lay::<8>(&mut values, part),
             6 => lay::<6>(&mut values, part),

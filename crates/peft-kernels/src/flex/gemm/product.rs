@@ -9,9 +9,11 @@ use rayon::prelude::*;
 use super::matrix::{Matrix, MatrixMut};
 use super::pack::Packed;
 use super::sides::{Right, Start};
+use super::source::Source;
 use super::{ROWS, Term, sum_of_products, worth_sharing};
 
-/// A matrix, packed where so many rows of another meet it that it pays, or where its rows do not lie in one piece.
+/// A matrix, packed where so many rows of another meet it that it pays, or where its rows do not lie in one
+/// piece or are of another type.
 pub(crate) enum Operand<'a> {
     Packed(Packed),
     Plain(Matrix<'a>),
@@ -21,10 +23,10 @@ impl<'a> Operand<'a> {
     /// Rows of the other matrix below which packing costs more than it gains.
     const FEW: usize = 24;
 
-    pub(crate) fn new(b: Matrix<'a>, rows: usize, share: bool) -> Self {
-        match b.col == 1 && rows < Self::FEW {
-            true => Self::Plain(b),
-            false => Self::Packed(Packed::new(b, share)),
+    pub(crate) fn new(b: impl Into<Source<'a>>, rows: usize, share: bool) -> Self {
+        match b.into() {
+            Source::Full(b) if b.col == 1 && rows < Self::FEW => Self::Plain(b),
+            b => Self::Packed(Packed::new(b, share)),
         }
     }
 
@@ -46,9 +48,11 @@ pub(crate) struct Product<'a> {
 
 impl<'a> Product<'a> {
     /// Of `a`, `[m, k]`, and `b`, `[k, n]`, in `c`, `[m, n]`.
-    pub(crate) fn new(c: &mut MatrixMut<'_>, start: Start<'a>, a: Matrix<'a>, b: Matrix<'a>) -> Self {
-        let share = worth_sharing(a.m, b.n, b.m);
-        if share && by_columns_pays(a.m, b) {
+    pub(crate) fn new(c: &mut MatrixMut<'_>, start: Start<'a>, a: Matrix<'a>, b: impl Into<Source<'a>>) -> Self {
+        let b = b.into();
+        let [k, n] = b.dims();
+        let share = worth_sharing(a.m, n, k);
+        if share && by_columns_pays(a.m, [k, n]) {
             by_columns(c, start, a, b);
             return Self { start: Start::Present, left: None };
         }
@@ -70,21 +74,22 @@ const LARGE: usize = 1 << 20;
 const COLUMNS: usize = 96;
 const DEPTH: usize = 768;
 
-/// Whether `m` rows times `b` are shared by columns: where it is large, or the rows are too few to be shared.
-fn by_columns_pays(m: usize, b: Matrix<'_>) -> bool {
-    b.m * b.n >= LARGE || m <= ROWS
+/// Whether `m` rows times `[k, n]` are shared by columns: where it is large, or the rows are too few to be shared.
+fn by_columns_pays(m: usize, [k, n]: [usize; 2]) -> bool {
+    k * n >= LARGE || m <= ROWS
 }
 
 /// `c = start + a·b` on all cores.
-pub(super) fn by_columns(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Matrix<'_>) {
+pub(super) fn by_columns(c: &mut MatrixMut<'_>, start: Start<'_>, a: Matrix<'_>, b: Source<'_>) {
+    let [k, _] = b.dims();
     c.split_columns(COLUMNS).into_par_iter().enumerate().for_each(|(i, mut c)| {
         let columns = i * COLUMNS..i * COLUMNS + c.n;
         let mut start = match start {
             Start::Row(row) => Start::Row(&row[columns.clone()]),
             other => other,
         };
-        for from in (0..b.m).step_by(DEPTH) {
-            let depth = DEPTH.min(b.m - from);
+        for from in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - from);
             let operand = Operand::new(b.part([from, columns.start], [depth, c.n]), a.m, false);
             for first in (0..c.m).step_by(ROWS) {
                 let rows = ROWS.min(c.m - first);

@@ -14,9 +14,7 @@ fn expected(a: Matrix<'_>, b: Matrix<'_>, start: impl Fn(usize, usize) -> f32) -
     let mut out = Vec::new();
     for i in 0..a.m {
         for j in 0..b.n {
-            let b = b.column(j, 0, b.m);
-            let a = a.t().column(i, 0, a.n);
-            out.push(a.zip(b).map(|(a, b)| a * b).sum::<f32>() + start(i, j));
+            out.push((0..b.m).map(|p| a.get(i, p) * b.get(p, j)).sum::<f32>() + start(i, j));
         }
     }
     out
@@ -62,7 +60,7 @@ fn every_level_of_instructions_gives_the_same() {
     let (a, b) = (Matrix::new(&a, [k, m]).t(), Matrix::new(&b, [k, n]));
     let want = expected(a, b, |_, _| 0.0);
     for level in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|level| *level <= Level::found()) {
-        let packed = Packed::of_shape(b, Shape::of(level), false);
+        let packed = Packed::of_shape(b.into(), Shape::of(level), false);
         let mut c = vec![f32::NAN; m * n];
         let term = Term { a, b: Right::Packed(&packed) };
         sum_of_products(&mut MatrixMut::new(&mut c, [m, n], n), Start::Zero, &[term]);
@@ -94,6 +92,44 @@ fn parts_on_all_cores_are_the_whole() {
     assert_eq!(c, expected(a, b, |_, _| 0.0));
 }
 
+/// Packed from the type that it is kept in, and turned.
+#[test]
+fn a_matrix_of_fewer_bits_is_multiplied_as_what_its_values_are() {
+    use burn::tensor::{bf16, f16};
+    for ([m, n, k], block) in
+        [([5, 64, 300], [1, 32]), ([60, 51, 40], [40, 51]), ([50, 1120, 960], [1, 32]), ([7, 36, 26], [13, 4])]
+    {
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let (whole, half, brain): (Vec<i8>, Vec<f16>, Vec<bf16>) = (
+            b.iter().map(|&b| b as i8).collect(),
+            b.iter().map(|&b| f16::from_f32(b)).collect(),
+            b.iter().map(|&b| bf16::from_f32(b)).collect(),
+        );
+        let scales: Vec<f32> = (0..k / block[0] * (n / block[1])).map(|i| [0.5, 1.0, 2.0][i % 3]).collect();
+        let scaled: Vec<f32> =
+            (0..k * n).map(|at| b[at] * scales[at / n / block[0] * (n / block[1]) + at % n / block[1]]).collect();
+        let elements = Elements::I8(&whole, Scales::new(&scales, block, n));
+        for (elements, values) in [(Elements::F16(&half), &b), (Elements::Bf16(&brain), &b), (elements, &scaled)] {
+            let (narrow, full) = (Narrow::new(elements, [k, n], [n, 1]), Matrix::new(values, [k, n]));
+            let other = numbers(m * n, 3);
+            let sides = [
+                (Matrix::new(&a, [m, k]), Source::Narrow(narrow), full),
+                (Matrix::new(&other, [m, n]), Source::Narrow(narrow).t(), full.t()),
+            ];
+            for (a, source, full) in sides {
+                let mut c = vec![f32::NAN; m * full.n];
+                let mut all = MatrixMut::new(&mut c, [m, full.n], full.n);
+                let product = Product::new(&mut all, Start::Zero, a, source);
+                by_rows([all], true, |from, [mut part]| {
+                    let (start, term) = product.rows(from, part.m);
+                    sum_of_products(&mut part, start, &term.into_iter().collect::<Vec<_>>());
+                });
+                assert_eq!(c, expected(a, full, |_, _| 0.0), "{m} {n} {k}");
+            }
+        }
+    }
+}
+
 /// In one product and in parts of rows, for what is small, large, or has few rows.
 #[test]
 fn products_are_the_same_by_rows_and_by_columns() {
@@ -103,7 +139,7 @@ fn products_are_the_same_by_rows_and_by_columns() {
         for b in [Matrix::new(&b, [k, n]), Matrix::new(&b, [n, k]).t()] {
             let want = expected(a, b, |_, j| row[j]);
             let mut c = vec![f32::NAN; m * n];
-            product::by_columns(&mut MatrixMut::new(&mut c, [m, n], n), Start::Row(&row), a, b);
+            product::by_columns(&mut MatrixMut::new(&mut c, [m, n], n), Start::Row(&row), a, b.into());
             assert_eq!(c, want, "by columns: {m} {n} {k}");
             let mut c = vec![f32::NAN; m * n];
             let mut whole = MatrixMut::new(&mut c, [m, n], n);
@@ -141,7 +177,7 @@ fn strips_of_columns_are_the_transpose() {
         for level in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|level| *level <= Level::found())
         {
             let shape = Shape::of(level);
-            let (strips, packed) = (Strips::of_shape(x, [from, m], shape), Packed::of_shape(g, shape, false));
+            let (strips, packed) = (Strips::of_shape(x, [from, m], shape), Packed::of_shape(g.into(), shape, false));
             let mut c = vec![f32::NAN; m * n];
             product_of_strips(&mut MatrixMut::new(&mut c, [m, n], n), &strips, &packed);
             assert_eq!(c, want, "{level:?}: {m} {n} {k}");
