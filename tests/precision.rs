@@ -8,6 +8,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::log_softmax;
 use peft::core::precision::to_dtype;
+use peft::core::quantise::{Bits, quantise, scheme};
 use peft::core::tensors::{export, export_gradients, parameters};
 use peft::core::{Hooks, LinearOp, Method, merge};
 use peft::models::t5::{T5Config, T5ForConditionalGeneration};
@@ -207,4 +208,23 @@ fn a_skeleton_is_filled_in_half_precision_but_for_what_stays_wide() {
     }
     let error = open().load_as(DType::I32).unwrap_err().to_string();
     assert!(error.contains("dtype: i32 is no type for frozen weights"), "{error}");
+}
+
+#[test]
+fn a_skeleton_is_filled_with_whole_numbers_as_a_model_is_quantised() {
+    let device = Device::flex();
+    let folder = crate::t5_heads::folder("token");
+    let open = || peft::models::t5::T5ForTokenClassification::open(&folder, None, &device).unwrap();
+    let scheme = scheme(&device, Bits::Eight, Some(4));
+    let full = open().load().unwrap().module;
+    let (small, after) = (open().load_quantised(&scheme).unwrap().module, quantise(full.clone(), &scheme).unwrap());
+    let tensors =
+        |model: &_| peft::models::named_tensors(model, Backbone::sites(model), peft::models::t5::names::to_reference);
+    let (small, after, full) = (tensors(&small), tensors(&after), tensors(&full));
+    assert_eq!(small, after);
+    for (name, data) in &small {
+        let rounded =
+            name.ends_with(".weight") && [".q.", ".k.", ".v.", ".o.", ".wi", ".wo."].iter().any(|l| name.contains(l));
+        assert_eq!(*data != full[name], rounded, "{name}");
+    }
 }

@@ -18,4 +18,6 @@ mod flex;
 pub use switch::{covers, kernels, set_kernels};
 
 #[cfg(all(test, feature = "flex"))]
+mod differences;
+#[cfg(all(test, feature = "flex"))]
 mod testing;

@@ -57,22 +57,24 @@ fn check(x: &Tensor<3>, paths: &[LowRank], of_row: &[Option<usize>]) {
 /// of zeros.
 fn composed(x: Tensor<3>, paths: &[LowRank], of_row: &[Option<usize>]) -> Tensor<3> {
     let rank = paths.iter().map(|path| path.a.dims()[1]).max().expect("there are paths");
-    let (device, [d_in, _], [_, d_out]) = (x.device(), paths[0].a.dims(), paths[0].b.dims());
+    let ([d_in, _], [_, d_out]) = (paths[0].a.dims(), paths[0].b.dims());
+    let (device, dtype) = (x.device(), x.dtype());
+    let zeros = |shape: [usize; 2]| Tensor::zeros(shape, (&device, dtype));
     let filled = |matrix: &Tensor<2>, shape: [usize; 2], dim: usize| match shape[dim] {
         0 => matrix.clone(),
-        _ => Tensor::cat(vec![matrix.clone(), Tensor::zeros(shape, &device)], dim),
+        _ => Tensor::cat(vec![matrix.clone(), zeros(shape)], dim),
     };
     let missing = |path: &LowRank| rank - path.a.dims()[1];
     let mut a: Vec<_> = paths.iter().map(|path| filled(&path.a, [d_in, missing(path)], 1)).collect();
     let mut b: Vec<_> = paths.iter().map(|path| filled(&path.b, [missing(path), d_out], 0)).collect();
     if of_row.contains(&None) {
-        a.push(Tensor::zeros([d_in, rank], &device));
-        b.push(Tensor::zeros([rank, d_out], &device));
+        a.push(zeros([d_in, rank]));
+        b.push(zeros([rank, d_out]));
     }
     let places: Vec<i64> = of_row.iter().map(|path| path.unwrap_or(paths.len()) as i64).collect();
     let places = Tensor::<1, Int>::from_data(TensorData::from(&places[..]), &device);
     let scales: Vec<f32> = of_row.iter().map(|path| path.map_or(0.0, |path| paths[path].scale as f32)).collect();
-    let scales = Tensor::<3>::from_data(TensorData::new(scales, [of_row.len(), 1, 1]), &device);
+    let scales = Tensor::<3>::from_data(TensorData::new(scales, [of_row.len(), 1, 1]), (&device, dtype));
     let of_rows = |factors: Vec<Tensor<2>>| Tensor::stack::<3>(factors, 0).select(0, places.clone());
     (x.matmul(of_rows(a)) * scales).matmul(of_rows(b))
 }

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::buffer::{Dense, tensor};
 use super::graph::{or_nothing, present, register};
 use super::math::{exp, phi, tanh};
+use super::owned::{in_parts, owned};
 use super::pool::Values;
 use super::simd::{Loop, fma, vectorized};
 use crate::activation::Kind;
@@ -54,13 +55,13 @@ impl<C: CheckpointStrategy> ActivationOps for Autodiff<Flex, C> {
             type State = Kept;
 
             fn backward(self, ops: Ops<Kept, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let grad = Dense::new(grads.consume::<Flex>(&ops.node));
+                let grad = grads.consume::<Flex>(&ops.node);
                 let [of_x, of_gate] = ops.parents.map(|node| node.map(|node| node.id));
                 let (x, gate) = match ops.state {
-                    Kept::Positive(positive) => (rectify_backward(&positive, &grad), None),
+                    Kept::Positive(positive) => (rectify_backward(&positive, grad), None),
                     Kept::Input(read) => {
                         let (kind, x, gate) = *read;
-                        backward(kind, &x, gate.as_ref(), &grad, of_gate.is_some())
+                        backward(kind, &x, gate.as_ref(), grad, of_gate.is_some())
                     }
                 };
                 register(grads, [(of_x, Some(x)), (of_gate, gate)]);
@@ -89,7 +90,7 @@ enum Kept {
     /// What was read, and the gate.
     Input(Box<(Kind, Dense, Option<Dense>)>),
     /// Of a ReLU, which values were positive: a bit each, the first of 64 the lowest.
-    Positive(Arc<[u64]>),
+    Positive(Arc<Vec<u64>>),
 }
 
 /// A nonlinearity and its derivative at `x`.
@@ -189,20 +190,19 @@ impl Loop for Rectify<'_> {
 }
 
 /// ReLU, and which values were positive.
-fn rectify(x: &Dense) -> (FlexTensor, Arc<[u64]>) {
+fn rectify(x: &Dense) -> (FlexTensor, Arc<Vec<u64>>) {
     let values = x.values();
     let mut y = Values::new(values.len());
     let mut positive = vec![0; values.len().div_ceil(WORD)];
     let parts = y.par_chunks_mut(PART).zip(positive.par_chunks_mut(PART / WORD));
     parts.zip(values.par_chunks(PART)).for_each(|((y, positive), x)| vectorized(Rectify { x, y, positive }));
-    (tensor(y, x.shape().clone()), positive.into())
+    (tensor(y, x.shape().clone()), Arc::new(positive))
 }
 
 struct RectifyBackward<'a> {
     positive: &'a [u64],
-    grad: &'a [f32],
-    /// Holds nothing yet.
-    of_x: &'a mut [f32],
+    /// Becomes that of what was read.
+    grad: &'a mut [f32],
 }
 
 impl Loop for RectifyBackward<'_> {
@@ -210,33 +210,29 @@ impl Loop for RectifyBackward<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let values = self.of_x.chunks_mut(WORD).zip(self.grad.chunks(WORD));
-        for (word, (of_x, grad)) in self.positive.iter().zip(values) {
-            for (bit, (of_x, grad)) in of_x.iter_mut().zip(grad).enumerate() {
-                *of_x = if (word >> bit) & 1 == 1 { *grad } else { 0.0 };
+        for (word, grad) in self.positive.iter().zip(self.grad.chunks_mut(WORD)) {
+            for (bit, grad) in grad.iter_mut().enumerate() {
+                *grad = if (word >> bit) & 1 == 1 { *grad } else { 0.0 };
             }
         }
     }
 }
 
-fn rectify_backward(positive: &[u64], grad: &Dense) -> FlexTensor {
-    let values = grad.values();
-    let mut of_x = Values::new(values.len());
-    let parts = of_x.par_chunks_mut(PART).zip(positive.par_chunks(PART / WORD));
-    parts.zip(values.par_chunks(PART)).for_each(|((of_x, positive), grad)| {
-        vectorized(RectifyBackward { positive, grad, of_x });
-    });
-    tensor(of_x, grad.shape().clone())
+fn rectify_backward(positive: &[u64], grad: FlexTensor) -> FlexTensor {
+    in_parts(grad, PART, |i, grad| {
+        let from = i * PART / WORD;
+        vectorized(RectifyBackward { positive: &positive[from..], grad });
+    })
 }
 
 struct BackwardPart<'a> {
     kind: Kind,
     x: &'a [f32],
     gate: Option<&'a [f32]>,
-    grad: &'a [f32],
-    /// Holds nothing yet.
-    of_x: &'a mut [f32],
-    of_gate: Option<&'a mut [f32]>,
+    /// Becomes that of what was read.
+    grad: &'a mut [f32],
+    /// Holds nothing yet; empty where it is not asked for.
+    of_gate: &'a mut [f32],
 }
 
 impl Loop for BackwardPart<'_> {
@@ -244,20 +240,18 @@ impl Loop for BackwardPart<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (x, grad) = (self.x, &self.grad[..self.x.len()]);
-        let of_x = &mut self.of_x[..x.len()];
+        let (x, grad) = (self.x, self.grad);
         macro_rules! each {
             ($($kind:ident),*) => {
                 match self.kind {
                     $(Kind::$kind => {
-                        for i in 0..x.len() {
-                            of_x[i] = at::<FMA>(Kind::$kind, x[i])[1] * grad[i];
+                        if self.of_gate.is_empty() {
+                            grad.iter_mut().zip(x).for_each(|(grad, x)| *grad *= at::<FMA>(Kind::$kind, *x)[1]);
                         }
-                        if let Some(of_gate) = self.of_gate {
-                            let of_gate = &mut of_gate[..x.len()];
-                            for i in 0..x.len() {
-                                of_gate[i] = at::<FMA>(Kind::$kind, x[i])[0] * grad[i];
-                            }
+                        for ((grad, x), of_gate) in grad.iter_mut().zip(x).zip(self.of_gate) {
+                            let [y, slope] = at::<FMA>(Kind::$kind, *x);
+                            *of_gate = y * *grad;
+                            *grad *= slope;
                         }
                     })*
                 }
@@ -265,29 +259,30 @@ impl Loop for BackwardPart<'_> {
         }
         each!(Gelu, GeluTanh, Relu, Silu, Tanh);
         if let Some(gate) = self.gate {
-            of_x.iter_mut().zip(gate).for_each(|(of_x, gate)| *of_x *= gate);
+            grad.iter_mut().zip(gate).for_each(|(grad, gate)| *grad *= gate);
         }
     }
 }
 
+/// The gradients of what was read, in the memory of `grad`, and of the gate if it `gates`.
 fn backward(
     kind: Kind,
     x: &Dense,
     gate: Option<&Dense>,
-    grad: &Dense,
+    grad: FlexTensor,
     gates: bool,
 ) -> (FlexTensor, Option<FlexTensor>) {
-    let (values, gate, grad) = (x.values(), gate.map(Dense::values), grad.values());
-    let mut of_x = Values::new(values.len());
+    let (values, gate, mut grad) = (x.values(), gate.map(Dense::values), owned(grad));
     let mut of_gate = Values::new(if gates { values.len() } else { 0 });
-    let parts: Vec<Option<&mut [f32]>> = match gates {
-        true => of_gate.chunks_mut(PART).map(Some).collect(),
-        false => of_x.chunks(PART).map(|_| None).collect(),
-    };
-    of_x.par_chunks_mut(PART).zip(parts).enumerate().for_each(|(i, (of_x, of_gate))| {
-        let place = i * PART..i * PART + of_x.len();
-        let (x, grad, gate) = (&values[place.clone()], &grad[place.clone()], gate.map(|gate| &gate[place]));
-        vectorized(BackwardPart { kind, x, gate, grad, of_x, of_gate });
+    let parts: Vec<&mut [f32]> = of_gate
+        .chunks_mut(PART)
+        .chain(std::iter::repeat_with(Default::default))
+        .take(values.len().div_ceil(PART))
+        .collect();
+    grad.storage_mut::<f32>().par_chunks_mut(PART).zip(parts).enumerate().for_each(|(i, (grad, of_gate))| {
+        let place = i * PART..i * PART + grad.len();
+        let (x, gate) = (&values[place.clone()], gate.map(|gate| &gate[place]));
+        vectorized(BackwardPart { kind, x, gate, grad, of_gate });
     });
-    (tensor(of_x, x.shape().clone()), gates.then(|| tensor(of_gate, x.shape().clone())))
+    (grad, gates.then(|| tensor(of_gate, x.shape().clone())))
 }

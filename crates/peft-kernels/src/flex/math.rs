@@ -53,23 +53,16 @@ pub(crate) fn phi<const FMA: bool>(x: f32) -> [f32; 2] {
     const ROOT_TWO_PI: f32 = 0.398_942_3;
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let tail = exp::<FMA>(-0.5 * x * x);
-    // The complementary error function by Chebyshev's polynomials, to 1.2e-7 of itself (Press et al. 1992, erfcc).
+    // Half the complementary error function, without its exponential: `t` times a polynomial that was fitted to it for z up
+    // to 9.4, where the exponential ends, to 4.2e-8 of itself (by least squares, weighted towards the largest error).
     let t = 1.0 / fma::<FMA>(z, 0.5, 1.0);
-    let mut p = 0.170_872_77;
-    for c in [
-        -0.822_152_23,
-        1.488_515_9,
-        -1.135_204,
-        0.278_868_08,
-        -0.186_288_06,
-        0.096_784_18,
-        0.374_091_96,
-        1.000_023_7,
-        -1.265_512_2,
-    ] {
+    let mut p = -0.029_423_52;
+    for c in
+        [0.141_743_66, -0.242_468_13, 0.137_731_15, -0.012_409_556, 0.100_958_26, 0.121_650_12, 0.141_174, 0.141_043_99]
+    {
         p = fma::<FMA>(p, t, c);
     }
-    let beyond = 0.5 * t * exp::<FMA>(p) * tail;
+    let beyond = t * p * tail;
     [if x < 0.0 { beyond } else { 1.0 - beyond }, ROOT_TWO_PI * tail]
 }
 

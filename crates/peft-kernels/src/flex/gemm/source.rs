@@ -3,7 +3,7 @@
 use burn::tensor::{bf16, f16};
 
 use super::matrix::Matrix;
-use crate::flex::simd::{Loop, vectorized};
+use crate::flex::simd::{LANES, Loop, vectorized};
 
 /// A matrix in the type that it is kept in.
 #[derive(Clone, Copy)]
@@ -122,12 +122,19 @@ impl<'a> Scales<'a> {
         Self { values, block, steps: [n / block[1].max(1), 1], from: [0, 0] }
     }
 
-    /// That of element (i, j), and how many elements of its row from there on have the same.
+    /// That of element (i, j).
+    fn get(&self, i: usize, j: usize) -> f32 {
+        let [i, j] = [(self.from[0] + i) / self.block[0], (self.from[1] + j) / self.block[1]];
+        self.values[i * self.steps[0] + j * self.steps[1]]
+    }
+
+    /// Those along row `i`, each with how many elements it is for, without an end.
     #[inline(always)]
-    fn at(&self, i: usize, j: usize) -> (f32, usize) {
-        let [i, j] = [self.from[0] + i, self.from[1] + j];
-        let scale = self.values[i / self.block[0] * self.steps[0] + j / self.block[1] * self.steps[1]];
-        (scale, self.block[1] - j % self.block[1])
+    fn along(&self, i: usize) -> impl Iterator<Item = (f32, usize)> {
+        let Self { values, block: [height, width], steps, from } = *self;
+        let first = (from[0] + i) / height * steps[0] + from[1] / width * steps[1];
+        let (scales, left) = (values[first..].iter().step_by(steps[1]), width - from[1] % width);
+        scales.copied().zip(std::iter::once(left).chain(std::iter::repeat(width)))
     }
 }
 
@@ -177,7 +184,7 @@ impl<'a> Narrow<'a> {
         match self.values {
             Elements::F16(values) => from_f16(values[at]),
             Elements::Bf16(values) => from_bf16(values[at]),
-            Elements::I8(values, scales) => scales.at(i, j).0 * f32::from(values[at]),
+            Elements::I8(values, scales) => scales.get(i, j) * f32::from(values[at]),
         }
     }
 }
@@ -198,15 +205,18 @@ impl Loop for Widen<'_, '_> {
         debug_assert!(narrow.col == 1 && i < narrow.m);
         let start = i * narrow.row;
         match narrow.values {
-            Elements::F16(values) => each(to, &values[start..], from_f16),
-            Elements::Bf16(values) => each(to, &values[start..], from_bf16),
+            Elements::F16(values) => each(to, &values[start..][..to.len()], from_f16),
+            Elements::Bf16(values) => each(to, &values[start..][..to.len()], from_bf16),
             Elements::I8(values, scales) => {
-                let (mut j, values) = (0, &values[start..][..to.len()]);
-                while j < to.len() {
-                    let (scale, same) = scales.at(i, j);
-                    let end = to.len().min(j + same);
-                    each(&mut to[j..end], &values[j..end], |value| scale * f32::from(value));
-                    j = end;
+                let (mut to, mut values) = (to, &values[start..]);
+                for (scale, same) in scales.along(i) {
+                    let len = same.min(to.len());
+                    let ((now, later), (from, rest)) = (to.split_at_mut(len), values.split_at(len));
+                    each(now, from, |value| scale * f32::from(value));
+                    (to, values) = (later, rest);
+                    if to.is_empty() {
+                        break;
+                    }
                 }
             }
         }
@@ -215,7 +225,9 @@ impl Loop for Widen<'_, '_> {
 
 #[inline(always)]
 fn each<T: Copy>(to: &mut [f32], from: &[T], f: impl Fn(T) -> f32) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = f(*from));
+    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<LANES>(), from.as_chunks::<LANES>());
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.map(&f));
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = f(*from));
 }
 
 #[inline(always)]
