@@ -1,9 +1,10 @@
 //! Frozen weights of 8 or 4 bits: what QLoRA (Dettmers et al. 2023, arXiv:2305.14314) trains on.
 //!
 //! No method knows of it. A quantised weight is expanded in the product of the layer that it belongs to, forward and
-//! backward (the CPU's kernel expands what of it a core multiplies next), and its adapter is in full precision beside it. What reads a weight (the norm of DoRA, a start at the
-//! weight's own factors, a trained copy) reads the expanded values. Merging gives weights in full precision, equal to the
-//! quantised ones with the adapter in them; to quantise them again is another rounding, and the user's to ask for.
+//! backward (the CPU's kernel expands what of it a core multiplies next), and its adapter is in full precision beside it.
+//! What reads a weight (the norm of DoRA, a start at the weight's own factors, a trained copy) reads the expanded values.
+//! Merging gives weights in full precision, equal to the quantised ones with the adapter in them; to quantise them again is
+//! another rounding, and the user's to ask for.
 
 use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
