@@ -1,9 +1,8 @@
 //! Attention in one operation.
 
 use burn::prelude::*;
-use burn::tensor::DType;
 
-use crate::switch::{is_on_flex, kernels};
+use crate::switch::covers;
 
 /// What attention reads (Vaswani et al. 2017, arXiv:1706.03762).
 #[derive(Clone, Debug)]
@@ -37,27 +36,18 @@ pub struct Dropped {
 impl Attention {
     /// `softmax(scale·QKᵀ + bias)·V`, `[batch, heads, queries, d_head]`, where there is a kernel for it. It keeps two
     /// numbers a query for the backward pass, which computes the weights again; nothing as large as the scores is ever
-    /// there, but for the gradient of a bias that is tracked. What is in half precision is widened for it, for scores have
-    /// no place there, and the result is in the type of the query again.
+    /// there, but for the gradient of a bias that is tracked.
     ///
     /// # Errors
     /// It is handed back where there is none.
     pub fn fused(self) -> Result<Tensor<4>, Box<Self>> {
         #[cfg(feature = "flex")]
-        if fuses(&self.query) && fuses(&self.key) && fuses(&self.value) && self.bias.as_ref().is_none_or(fuses) {
-            let (dtype, wide) = (self.query.dtype(), |x: Tensor<4>| x.cast(DType::F32));
-            let (query, key, value) = (wide(self.query), wide(self.key), wide(self.value));
-            let op = Self { query, key, value, bias: self.bias.map(wide), ..self };
-            return Ok(crate::flex::attention::attention(op).cast(dtype));
+        if covers(&self.query) && covers(&self.key) && covers(&self.value) && self.bias.as_ref().is_none_or(covers) {
+            return Ok(crate::flex::attention::attention(self));
         }
+        let _ = covers::<4>;
         Err(Box::new(self))
     }
-}
-
-/// Whether there is a kernel for attention of `x`: it is under the CPU backend, in f32 or half precision, and the kernels
-/// are on.
-pub fn fuses(x: &Tensor<4>) -> bool {
-    kernels() && is_on_flex(x) && matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
 }
 
 #[cfg(all(test, feature = "flex"))]

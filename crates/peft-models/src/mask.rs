@@ -4,7 +4,8 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use peft_core::precision::{narrow, widen};
 use peft_core::{BatchRows, Dropout, KeyValue, Spans};
-use peft_kernels::attention::{Attention, fuses};
+use peft_kernels::attention::Attention;
+use peft_kernels::covers;
 
 /// How attention looks at what it may.
 pub(crate) struct Look<'a> {
@@ -58,7 +59,7 @@ impl AttentionMask {
     pub(crate) fn attend(&mut self, query: Tensor<4>, kv: KeyValue, look: Look<'_>) -> Tensor<4> {
         let Look { scale, bias, prefix, dropout } = look;
         let hidden = self.hidden(prefix);
-        let dropped = if fuses(&query) { dropout.draw(&query.device()) } else { None };
+        let dropped = if covers(&query) { dropout.draw(&query.device()) } else { None };
         let fused = Attention { query, key: kv.key, value: kv.value, scale, bias, hidden, dropout: dropped }.fused();
         let Attention { query, key, value, bias, .. } = match fused {
             Ok(context) => return context,
