@@ -22,10 +22,10 @@ pub struct LowRank {
 
 /// `xW + b`: `x` `[batch, seq, d_in]`, `weight` `[d_in, d_out]`, `bias` `[d_out]` to `[batch, seq, d_out]`, in the type of `x`.
 ///
-/// A frozen weight may be in another type than f32: half precision, or whole numbers with a scale for each block or for all
-/// (QLoRA: Dettmers et al. 2023, arXiv:2305.14314). The kernel widens what of it a core multiplies next, forward and backward,
-/// so that nothing is ever held wider than the weight is. Elsewhere the product is in the type of the weight, and Burn keeps
-/// what it makes of whole numbers for the backward pass. What was read is kept for that where the weight is tracked alone.
+/// A frozen weight may be whole numbers with a scale for each block or for all (QLoRA: Dettmers et al. 2023,
+/// arXiv:2305.14314). The kernel widens what of it a core multiplies next, forward and backward, so that nothing is ever held
+/// wider than the weight is; elsewhere Burn keeps what it makes of them for the backward pass. With a weight in half precision
+/// the product is in that type. What was read is kept for that where the weight is tracked alone.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let bias = bias.map(|bias| bias.cast(x.dtype()));
     #[cfg(feature = "flex")]
@@ -53,7 +53,6 @@ pub fn linear_low_rank(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>,
 fn covers_weight(weight: &Tensor<2>) -> bool {
     match weight.dtype() {
         DType::F32 => is_on_flex(weight),
-        DType::F16 | DType::BF16 => is_on_flex(weight) && !weight.is_tracked(),
         DType::QFloat(scheme) => is_on_flex(weight) && burn_std::quantization::global_scale_dtype(&scheme).is_none(),
         _ => false,
     }

@@ -4,16 +4,15 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, QuantizedTensor};
 use burn::backend::{Autodiff, Backend, DType, Dispatch, ExtensionType, Flex, TensorMetadata};
 use burn::prelude::*;
-use burn::tensor::{bf16, f16};
-use burn_flex::{FlexQTensor, FlexTensor};
+use burn_flex::FlexQTensor;
 
 use super::buffer::matrix;
-use super::gemm::{Elements, Narrow, Scales, Source};
+use super::gemm::{Narrow, Scales, Source};
 
 /// A weight, `[d_in, d_out]`.
 #[derive(ExtensionType, Clone, Debug)]
 pub(crate) enum Weight<B: Backend> {
-    /// In f32 or half precision.
+    /// In f32.
     Float(FloatTensor<B>),
     /// In whole numbers and their scales.
     Quantised(QuantizedTensor<B>),
@@ -45,23 +44,18 @@ impl Weight<Flex> {
     /// As a product packs it: no widened copy of the whole is made.
     pub(crate) fn source(&self) -> Source<'_> {
         match self {
-            Self::Float(weight) => match weight.dtype() {
-                DType::F16 => Source::Narrow(narrow(weight, |from| Elements::F16(&weight.storage::<f16>()[from..]))),
-                DType::BF16 => Source::Narrow(narrow(weight, |from| Elements::Bf16(&weight.storage::<bf16>()[from..]))),
-                _ => Source::Full(matrix(weight)),
-            },
-            Self::Quantised(weight) => Source::Narrow(narrow(weight.tensor(), |from| {
-                Elements::I8(&weight.tensor().storage::<i8>()[from..], scales(weight))
-            })),
+            Self::Float(weight) => Source::Full(matrix(weight)),
+            Self::Quantised(weight) => Source::Narrow(narrow(weight)),
         }
     }
 }
 
-fn narrow<'a>(weight: &FlexTensor, elements: impl FnOnce(usize) -> Elements<'a>) -> Narrow<'a> {
-    let layout = weight.layout();
+fn narrow(weight: &FlexQTensor) -> Narrow<'_> {
+    let layout = weight.tensor().layout();
     let (shape, strides) = (layout.shape(), layout.strides());
     let stride = |d: usize| usize::try_from(strides[d]).expect("no weight is flipped");
-    Narrow::new(elements(layout.start_offset()), [shape[0], shape[1]], [stride(0), stride(1)])
+    let values = &weight.tensor().storage::<i8>()[layout.start_offset()..];
+    Narrow::new(values, scales(weight), [shape[0], shape[1]], [stride(0), stride(1)])
 }
 
 /// The scales of its blocks; where it has one scale, it is one block.

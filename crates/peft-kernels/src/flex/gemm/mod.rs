@@ -23,7 +23,7 @@ pub(crate) use pack::{Packed, Strips};
 pub(crate) use product::{Operand, Product};
 use sides::Left;
 pub(crate) use sides::{Right, Start};
-pub(crate) use source::{Elements, Narrow, Scales, Source};
+pub(crate) use source::{Narrow, Scales, Source};
 
 /// Rows of the result that a core takes at a time: whole tiles of every level, and what they are made of stays in the
 /// second-level cache.

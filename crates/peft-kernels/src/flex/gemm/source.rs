@@ -1,6 +1,4 @@
-//! What a right-hand matrix is packed of: f32, or fewer bits, which are widened on the way.
-
-use burn::tensor::{bf16, f16};
+//! What a right-hand matrix is packed of: f32, or whole numbers and their scales, which are widened on the way.
 
 use super::matrix::Matrix;
 use crate::flex::simd::{LANES, Loop, vectorized};
@@ -10,7 +8,7 @@ use crate::flex::simd::{LANES, Loop, vectorized};
 pub(crate) enum Source<'a> {
     /// f32.
     Full(Matrix<'a>),
-    /// Fewer bits.
+    /// Whole numbers.
     Narrow(Narrow<'a>),
 }
 
@@ -85,23 +83,16 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A matrix of fewer bits than f32, whose element (i, j) lies at `i · row + j · col`.
+/// A matrix of whole numbers, each times the scale of the block that it is in; element (i, j) lies at `i · row + j · col`.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow<'a> {
-    values: Elements<'a>,
+    /// From the first element on.
+    values: &'a [i8],
+    scales: Scales<'a>,
     m: usize,
     n: usize,
     row: usize,
     col: usize,
-}
-
-/// What it holds, from its first element on.
-#[derive(Clone, Copy)]
-pub(crate) enum Elements<'a> {
-    F16(&'a [f16]),
-    Bf16(&'a [bf16]),
-    /// Whole numbers, times the scale of the block that they are in.
-    I8(&'a [i8], Scales<'a>),
 }
 
 /// Scales of the blocks of a matrix.
@@ -143,49 +134,28 @@ impl<'a> Narrow<'a> {
     ///
     /// # Panics
     /// If neither is, or the values end before its last element.
-    pub(crate) fn new(values: Elements<'a>, [m, n]: [usize; 2], [row, col]: [usize; 2]) -> Self {
-        let len = match values {
-            Elements::F16(values) => values.len(),
-            Elements::Bf16(values) => values.len(),
-            Elements::I8(values, _) => values.len(),
-        };
+    pub(crate) fn new(values: &'a [i8], scales: Scales<'a>, [m, n]: [usize; 2], [row, col]: [usize; 2]) -> Self {
         assert!(row == 1 || col == 1, "a matrix has no line that lies in one piece");
-        assert!(m == 0 || n == 0 || (m - 1) * row + (n - 1) * col < len, "a matrix ends behind its memory");
-        Self { values, m, n, row, col }
+        assert!(m == 0 || n == 0 || (m - 1) * row + (n - 1) * col < values.len(), "a matrix ends behind its memory");
+        Self { values, scales, m, n, row, col }
     }
 
     fn t(self) -> Self {
-        let values = match self.values {
-            Elements::I8(values, Scales { values: scales, block, steps, from }) => {
-                let [block, steps, from] = [block, steps, from].map(|[a, b]| [b, a]);
-                Elements::I8(values, Scales { values: scales, block, steps, from })
-            }
-            half => half,
-        };
-        Self { values, m: self.n, n: self.m, row: self.col, col: self.row }
+        let Scales { values, block, steps, from } = self.scales;
+        let [block, steps, from] = [block, steps, from].map(|[a, b]| [b, a]);
+        let scales = Scales { values, block, steps, from };
+        Self { values: self.values, scales, m: self.n, n: self.m, row: self.col, col: self.row }
     }
 
     fn part(self, [i, j]: [usize; 2], [m, n]: [usize; 2]) -> Self {
         assert!(i + m <= self.m && j + n <= self.n);
-        let first = i * self.row + j * self.col;
-        let values = match self.values {
-            Elements::F16(values) => Elements::F16(&values[first..]),
-            Elements::Bf16(values) => Elements::Bf16(&values[first..]),
-            Elements::I8(values, scales) => {
-                let from = [scales.from[0] + i, scales.from[1] + j];
-                Elements::I8(&values[first..], Scales { from, ..scales })
-            }
-        };
-        Self { values, m, n, ..self }
+        let from = [self.scales.from[0] + i, self.scales.from[1] + j];
+        let values = &self.values[i * self.row + j * self.col..];
+        Self { values, scales: Scales { from, ..self.scales }, m, n, ..self }
     }
 
     fn get(&self, i: usize, j: usize) -> f32 {
-        let at = i * self.row + j * self.col;
-        match self.values {
-            Elements::F16(values) => from_f16(values[at]),
-            Elements::Bf16(values) => from_bf16(values[at]),
-            Elements::I8(values, scales) => scales.get(i, j) * f32::from(values[at]),
-        }
+        self.scales.get(i, j) * f32::from(self.values[i * self.row + j * self.col])
     }
 }
 
@@ -203,65 +173,31 @@ impl Loop for Widen<'_, '_> {
     fn run<const FMA: bool>(self) {
         let Self { narrow, i, to } = self;
         debug_assert!(narrow.col == 1 && i < narrow.m);
-        let start = i * narrow.row;
-        match narrow.values {
-            Elements::F16(values) => each(to, &values[start..][..to.len()], from_f16),
-            Elements::Bf16(values) => each(to, &values[start..][..to.len()], from_bf16),
-            Elements::I8(values, scales) => {
-                let (mut to, mut values) = (to, &values[start..]);
-                for (scale, same) in scales.along(i) {
-                    let len = same.min(to.len());
-                    let ((now, later), (from, rest)) = (to.split_at_mut(len), values.split_at(len));
-                    each(now, from, |value| scale * f32::from(value));
-                    (to, values) = (later, rest);
-                    if to.is_empty() {
-                        break;
-                    }
-                }
+        let (mut to, mut values) = (to, &narrow.values[i * narrow.row..]);
+        for (scale, same) in narrow.scales.along(i) {
+            let len = same.min(to.len());
+            let ((now, later), (from, rest)) = (to.split_at_mut(len), values.split_at(len));
+            scaled(now, from, scale);
+            (to, values) = (later, rest);
+            if to.is_empty() {
+                break;
             }
         }
     }
 }
 
+/// `to = scale · from`, register by register.
 #[inline(always)]
-fn each<T: Copy>(to: &mut [f32], from: &[T], f: impl Fn(T) -> f32) {
+fn scaled(to: &mut [f32], from: &[i8], scale: f32) {
+    let widen = |value: i8| scale * f32::from(value);
     let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<LANES>(), from.as_chunks::<LANES>());
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.map(&f));
-    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = f(*from));
-}
-
-#[inline(always)]
-fn from_bf16(value: bf16) -> f32 {
-    f32::from_bits(u32::from(value.to_bits()) << 16)
-}
-
-/// Exact, and without a branch: the exponent is moved by a product, which makes of f16's subnormals what they are.
-#[inline(always)]
-fn from_f16(value: f16) -> f32 {
-    /// 2^112: what f32's exponents are above f16's.
-    const MOVE: f32 = f32::from_bits((127 + 112) << 23);
-    /// f16's infinity, and what is no number, before the move.
-    const INFINITE: u32 = 0x7c00 << 13;
-    let bits = u32::from(value.to_bits());
-    let size = (bits & 0x7fff) << 13;
-    let moved = (f32::from_bits(size) * MOVE).to_bits();
-    let size = if size >= INFINITE { size | 0x7f80_0000 } else { moved };
-    f32::from_bits(size | (bits & 0x8000) << 16)
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.map(widen));
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = widen(*from));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_value_of_half_precision_is_widened_as_it_is() {
-        for bits in 0..=u16::MAX {
-            let (half, brain) = (f16::from_bits(bits), bf16::from_bits(bits));
-            for (got, want) in [(from_f16(half), half.to_f32()), (from_bf16(brain), brain.to_f32())] {
-                assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{bits:#x}: {got} {want}");
-            }
-        }
-    }
 
     #[test]
     fn a_part_of_a_transpose_has_the_scales_of_its_blocks() {
@@ -272,7 +208,7 @@ mod tests {
             let block = i / height * (n / width) + j / width;
             scales[block] * f32::from(values[i * n + j])
         };
-        let whole = Narrow::new(Elements::I8(&values, Scales::new(&scales, [height, width], n)), [m, n], [n, 1]);
+        let whole = Narrow::new(&values, Scales::new(&scales, [height, width], n), [m, n], [n, 1]);
         let part = Source::Narrow(whole).part([1, 3], [4, 5]);
         let mut scratch = part.scratch(5);
         for i in 0..4 {
