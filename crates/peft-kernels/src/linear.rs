@@ -37,15 +37,16 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 }
 
 /// `xW + b + s·B(A(x))`, shapes and types as in [`linear`]: the path is summed into the product while that is in the cache, and
-/// one pass over the gradient of the result gives those of all that is tracked. The kernel makes no gradient of the weight:
-/// where that is tracked, Burn's own operations run.
+/// one pass over the gradient of the result gives those of all that is tracked. That kernel makes no gradient of the weight:
+/// where that is tracked, the three maps run one by one.
 pub fn linear_low_rank(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, path: LowRank) -> Tensor<3> {
     let bias = bias.map(|bias| bias.cast(x.dtype()));
     #[cfg(feature = "flex")]
     if covers(&x) && covers_weight(&weight) && !weight.is_tracked() && covers(&path.a) && covers(&path.b) {
         return crate::flex::linear::linear_low_rank(x, weight, bias, path);
     }
-    composed(x, weight, bias, path)
+    let input = path.input.unwrap_or_else(|| x.clone());
+    linear(x, weight, bias) + linear(linear(input, path.a, None) * path.scale, path.b, None)
 }
 
 /// Whether the kernels take a weight of its type: of scales in two levels they do not.
@@ -70,12 +71,6 @@ fn plain(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> 
         Some(bias) => y + bias.unsqueeze(),
         None => y,
     }
-}
-
-fn composed(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, path: LowRank) -> Tensor<3> {
-    use burn::tensor::module::linear;
-    let input = path.input.unwrap_or_else(|| x.clone());
-    plain(x, weight, bias) + linear(linear(input, path.a, None) * path.scale, path.b, None)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -5,6 +5,12 @@ use crate::testing::*;
 
 const BOUND: f32 = 1e-6;
 
+fn composed(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, path: LowRank) -> Tensor<3> {
+    use burn::tensor::module::linear;
+    let input = path.input.unwrap_or_else(|| x.clone());
+    linear(x, weight, bias) + linear(linear(input, path.a, None) * path.scale, path.b, None)
+}
+
 #[derive(Clone)]
 struct Case {
     x: Tensor<3>,
