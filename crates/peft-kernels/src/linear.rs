@@ -25,7 +25,7 @@ pub struct LowRank {
 /// A frozen weight may be whole numbers with a scale for each block or for all (QLoRA: Dettmers et al. 2023,
 /// arXiv:2305.14314). The kernel widens what of it a core multiplies next, forward and backward, so that nothing is ever held
 /// wider than the weight is; elsewhere Burn keeps what it makes of them for the backward pass. With a weight in half precision
-/// the product is in that type. What was read is kept for that where the weight is tracked alone.
+/// the product is in that type. What was read is kept for the backward pass only where the weight is tracked.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let bias = bias.map(|bias| bias.cast(x.dtype()));
     #[cfg(feature = "flex")]
