@@ -1,4 +1,5 @@
-//! The gradients of every kernel against differences of the same function in double precision, in which its composition runs.
+//! The gradients of kernels against differences of the same function in double precision, in which its composition runs: all
+//! but dropout's, whose composition draws another mask, and those of quantised weights, which `linear` holds to f32's bits.
 
 use burn::prelude::*;
 use burn::tensor::DType;
