@@ -7,6 +7,7 @@ pub mod linear;
 pub mod loss;
 pub mod norm;
 pub mod optim;
+mod quantised;
 pub mod rows;
 pub mod scale;
 pub mod sum;

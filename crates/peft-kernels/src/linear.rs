@@ -23,9 +23,9 @@ pub struct LowRank {
 /// `xW + b`: `x` `[batch, seq, d_in]`, `weight` `[d_in, d_out]`, `bias` `[d_out]` to `[batch, seq, d_out]`, in the type of `x`.
 ///
 /// A frozen weight may be whole numbers with a scale for each block or for all (QLoRA: Dettmers et al. 2023,
-/// arXiv:2305.14314). The kernel widens what of it a core multiplies next, forward and backward, so that nothing is ever held
-/// wider than the weight is; elsewhere Burn keeps what it makes of them for the backward pass. With a weight in half precision
-/// the product is in that type. What was read is kept for the backward pass only where the weight is tracked.
+/// arXiv:2305.14314). Then what is kept for the backward pass is the weight as it is: the kernel widens what of it a core multiplies
+/// next, forward and backward; elsewhere Burn widens one weight at a time. With a weight in half precision the product is in
+/// that type. What was read is kept for the backward pass only where the weight is tracked.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let bias = bias.map(|bias| bias.cast(x.dtype()));
     #[cfg(feature = "flex")]
@@ -63,10 +63,11 @@ fn covers_weight(weight: &Tensor<2>) -> bool {
 fn plain(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     use burn::tensor::module::linear;
     let (dtype, inside) = (x.dtype(), weight.dtype());
-    if dtype == inside || matches!(inside, DType::QFloat(_)) {
-        return linear(x, weight, bias);
-    }
-    let y = linear(x.cast(inside), weight, None).cast(dtype);
+    let y = match inside {
+        DType::QFloat(_) => crate::quantised::product(x, weight),
+        _ if dtype == inside => return linear(x, weight, bias),
+        _ => linear(x.cast(inside), weight, None).cast(dtype),
+    };
     match bias {
         Some(bias) => y + bias.unsqueeze(),
         None => y,

@@ -143,26 +143,26 @@ fn nothing_is_recorded_of_what_nothing_tracks() {
     assert_eq!(y.device(), plain);
 }
 
+/// `weight` in whole numbers, with one scale and with one for each 32 values.
+fn of_few_bits(weight: &Tensor<2>) -> [Tensor<2>; 3] {
+    use burn::tensor::quantization::{QuantValue, ScaleDtype};
+    let scheme = device().settings().quantization.scheme;
+    [(QuantValue::Q8S, None), (QuantValue::Q8S, Some(32)), (QuantValue::Q4S, Some(32))].map(|(value, block)| {
+        let scheme = scheme.with_value(value);
+        let scheme = match block {
+            Some(block) => scheme.per_block([block], ScaleDtype::F32),
+            None => scheme.per_tensor(ScaleDtype::F32),
+        };
+        weight.clone().quantize_dynamic(&scheme)
+    })
+}
+
 /// A weight of whole numbers is what its widened values are, to the bit, and so are all gradients.
 #[test]
 fn a_weight_of_few_bits_is_multiplied_as_it_is_kept() {
-    use burn::tensor::quantization::{QuantValue, ScaleDtype};
     for [batch, seq, d_in, d_out] in [[1, 1, 32, 64], [2, 3, 64, 32], [3, 67, 96, 160], [2, 40, 1024, 1056]] {
         let case = Case::new([batch, seq, d_in, d_out, 4], [true, false, true, true, true], false, true);
-        let scheme = device().settings().quantization.scheme;
-        let quantised = |value, block: Option<u8>| {
-            let scheme = scheme.with_value(value);
-            let scheme = match block {
-                Some(block) => scheme.per_block([block], ScaleDtype::F32),
-                None => scheme.per_tensor(ScaleDtype::F32),
-            };
-            case.weight.clone().quantize_dynamic(&scheme)
-        };
-        for weight in [
-            quantised(QuantValue::Q8S, None),
-            quantised(QuantValue::Q8S, Some(32)),
-            quantised(QuantValue::Q4S, Some(32)),
-        ] {
+        for weight in of_few_bits(&case.weight) {
             let wide = weight.clone().dequantize();
             let low_rank = |weight| linear_low_rank(case.x.clone(), weight, case.bias.clone(), case.path());
             let alone = |weight| linear(case.x.clone(), weight, case.bias.clone());
@@ -177,6 +177,25 @@ fn a_weight_of_few_bits_is_multiplied_as_it_is_kept() {
                 same_gradient((&case.a, &g), (&case.a, &w), 0.0, "a");
                 same_gradient((&case.b, &g), (&case.b, &w), 0.0, "b");
             }
+        }
+    }
+}
+
+/// Where no kernel is, too.
+#[test]
+fn a_weight_of_few_bits_needs_no_kernel() {
+    for [batch, seq, d_in, d_out] in [[1, 1, 32, 64], [3, 67, 96, 160]] {
+        for weight in of_few_bits(&constant([d_in, d_out], 3)) {
+            let wide = weight.clone().dequantize();
+            for x in [constant([batch, seq, d_in], 1), constant([seq, batch, d_in], 1).swap_dims(0, 1)] {
+                let x = x.require_grad();
+                let (got, want) = (plain(x.clone(), weight.clone(), None), plain(x.clone(), wide.clone(), None));
+                close(&got, &want, BOUND, "result");
+                same_gradient((&x, &backward(&got)), (&x, &backward(&want)), BOUND, "x");
+            }
+            let x = constant([batch, seq, d_in], 1);
+            assert!(!plain(x.clone(), weight.clone(), None).is_require_grad(), "nothing is tracked");
+            assert_eq!(plain(x.inner(), weight.inner(), None).device(), Device::flex());
         }
     }
 }
