@@ -52,6 +52,35 @@ fn a_base_is_made_and_a_kill_changes_nothing(#[case] architecture: &str, #[case]
     assert!(place.exists("labels/adapter_model.safetensors"));
 }
 
+/// As any training run: in parts to the same numbers (a table that is read twice sums its gradients in another order), and
+/// over several devices.
+#[rstest]
+#[case::t5("t5")]
+#[case::bert("bert")]
+fn the_ways_of_training_go_with_it(#[case] architecture: &str) {
+    let place = Place::new();
+    place.write("text.txt", text());
+    let run = |name: &str, options: &str| {
+        let args = args(architecture, name).replace("--epochs 6", "--epochs 2");
+        let said = place.succeeds(&format!("{args} {options}")).err;
+        let perplexities = place.run(name).evaluations();
+        let perplexities: Vec<f64> =
+            perplexities.iter().map(|line| line["eval_perplexity"].as_f64().unwrap()).collect();
+        (perplexities, said)
+    };
+    let near = |got: &[f64], want: &[f64], bound: f64| {
+        assert!(got.len() == want.len() && want.len() > 1);
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < bound * want), "{got:?} {want:?}");
+    };
+    let (whole, _) = run("whole", "");
+    let (parts, _) = run("parts", "--gradient-checkpointing");
+    near(&parts, &whole, 1e-4);
+    let (shared, said) = run("shared", "--devices flex,flex");
+    assert!(said.contains("2 devices train together"), "{said}");
+    // Each share draws its own dropout.
+    near(&shared, &whole, 0.1);
+}
+
 #[test]
 fn what_pre_training_does_not_take_is_named() {
     let place = Place::new();

@@ -29,7 +29,7 @@ use crate::train::{self, thousands};
 const MODEL: &str = "model";
 
 /// The options of a training run that pre-training has.
-pub(crate) const OPTIONS: [&str; 22] = [
+pub(crate) const OPTIONS: [&str; 24] = [
     "model",
     "revision",
     "train",
@@ -45,6 +45,8 @@ pub(crate) const OPTIONS: [&str; 22] = [
     "eval_batch_size",
     "max_tokens",
     "gradient_accumulation",
+    "gradient_checkpointing",
+    "devices",
     "optimizer",
     "learning_rate",
     "schedule",
