@@ -1,7 +1,8 @@
 //! Data-parallel training: a replica of the frozen base on each of several devices, and one adapter.
 //!
 //! Each device takes its share of the rows of every batch. What goes between them is the adapter, before a step, and its
-//! gradients, after it: averaged on the first device, in the order of the devices, they are those of the whole batch.
+//! gradients, after it: averaged on the first device, in the order of the devices, they are those of the whole batch. Where the
+//! adapter is measured, each takes whole batches in turn.
 
 mod shares;
 #[cfg(test)]
@@ -14,8 +15,8 @@ use std::thread::JoinHandle;
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::train::TrainOutput;
-use peft_core::{Adapter, Frozen, Method, with_own_draws};
+use burn::train::{InferenceStep, TrainOutput};
+use peft_core::{Adapter, Frozen, Method, on_device, with_own_draws};
 use peft_models::Scorer;
 
 use crate::batches::LabelledBatch;
@@ -29,18 +30,28 @@ pub(crate) struct Replicas<P: Method> {
     workers: Vec<Worker<P>>,
 }
 
-/// What a worker is given for a step.
+/// What a worker is given: the adapter, and what to do under it.
 struct Work<P: Method> {
     adapter: Adapter<P>,
-    share: Share,
-    whole: Arc<Targets>,
+    task: Task,
+}
+
+enum Task {
+    Learn { share: Share, whole: Arc<Targets> },
+    Measure(LabelledBatch),
+}
+
+/// What it made of that.
+enum Answer {
+    Learned(Learned),
+    Measured(Scored),
 }
 
 struct Worker<P: Method> {
     device: Device,
     /// `None` when the worker is to end.
     work: Option<Sender<Work<P>>>,
-    learned: Receiver<std::result::Result<Learned, String>>,
+    answers: Receiver<std::result::Result<Answer, String>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -71,9 +82,9 @@ impl<P: Method + 'static> Replicas<P> {
         Ok(Self { workers: devices.iter().map(replica).collect::<Result<_>>()? })
     }
 
-    /// Whether the trainee is alone.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.workers.is_empty()
+    /// How many there are beside the trainee.
+    pub(crate) fn len(&self) -> usize {
+        self.workers.len()
     }
 
     /// What `trainee` learns from a batch of which it takes the first share and each replica one more.
@@ -86,31 +97,71 @@ impl<P: Method + 'static> Replicas<P> {
         let mut shares = split(item, self.workers.len() + 1).into_iter();
         let first = shares.next();
         // A batch of few rows leaves the last workers without any.
-        let busy: Vec<&Worker<P>> =
-            self.workers.iter().zip(shares).map(|(worker, share)| worker.begin(trainee, share, &whole)).collect();
-        let mut learned: Vec<Result<Learned>> =
-            first.into_iter().map(|share| Ok(share.learn(trainee, &whole))).collect();
-        // Every worker is heard, also after one that failed: an answer that is left would be taken for the next step's.
-        learned.extend(busy.into_iter().map(Worker::end).collect::<Vec<_>>());
-        let learned = learned.into_iter().collect::<Result<Vec<_>>>()?;
+        let tasks = shares.map(|share| Task::Learn { share, whole: whole.clone() });
+        let busy = self.begin(&trainee.adapter, tasks);
+        let mut learned: Vec<Learned> = first.into_iter().map(|share| share.learn(trainee, &whole)).collect();
+        learned.extend(ended(busy)?.into_iter().filter_map(|answer| match answer {
+            Answer::Learned(learned) => Some(learned),
+            Answer::Measured(_) => None,
+        }));
         let (grads, scored) = join(trainee, learned);
         let targets = Arc::unwrap_or_clone(whole);
         Ok(TrainOutput { grads, item: Scored { targets, tokens, rows, ..scored } })
     }
+
+    /// What `model`, which has no graph, makes of `items`, in their order: of the first itself, and each replica of one more.
+    ///
+    /// # Errors
+    /// What happened to a worker.
+    pub(crate) fn measure<M: Scorer>(&self, model: &Trainee<M, P>, items: Vec<LabelledBatch>) -> Result<Vec<Scored>> {
+        let mut items = items.into_iter();
+        let first = items.next();
+        let busy = self.begin(&model.adapter, items.map(Task::Measure));
+        let mut scored: Vec<Scored> = first.into_iter().map(|item| InferenceStep::step(model, item)).collect();
+        let device = scored.first().map(|scored| scored.loss.device());
+        scored.extend(ended(busy)?.into_iter().filter_map(|answer| match (answer, &device) {
+            (Answer::Measured(scored), Some(device)) => Some(Scored {
+                loss: on_device(scored.loss, device),
+                scores: on_device(scored.scores, device),
+                ..scored
+            }),
+            _ => None,
+        }));
+        Ok(scored)
+    }
+
+    /// Hands a worker each of `tasks`.
+    fn begin(&self, adapter: &Adapter<P>, tasks: impl Iterator<Item = Task>) -> Vec<&Worker<P>> {
+        let begun =
+            self.workers.iter().zip(tasks).map(|(worker, task)| worker.begin(Work { adapter: adapter.clone(), task }));
+        begun.collect()
+    }
+}
+
+/// The answers of workers. Every one is heard, also after one that failed: an answer that is left would be taken for the next.
+fn ended<P: Method + 'static>(busy: Vec<&Worker<P>>) -> Result<Vec<Answer>> {
+    let answers: Vec<Result<Answer>> = busy.into_iter().map(Worker::end).collect();
+    answers.into_iter().collect()
 }
 
 impl<P: Method + 'static> Worker<P> {
     fn start<M: Scorer + 'static>(backbone: Frozen<M>, device: Device, gradient_checkpointing: bool) -> Result<Self> {
         let (work, given) = channel::<Work<P>>();
-        let (answer, learned) = channel();
+        let (answer, answers) = channel();
         let on = device.clone();
         let run = move || {
-            for Work { adapter, share, whole } in given {
+            for Work { adapter, task } in given {
                 let step = AssertUnwindSafe(|| {
                     // Forked, the adapter has a graph of its own: no other worker's backward pass goes through it.
                     let adapter = adapter.fork(&on);
                     let trainee = Trainee { backbone: backbone.clone(), adapter, gradient_checkpointing };
-                    share.on_device(&on).learn(&trainee, &whole)
+                    match task {
+                        Task::Learn { share, whole } => Answer::Learned(share.on_device(&on).learn(&trainee, &whole)),
+                        Task::Measure(item) => {
+                            let item = LabelledBatch { batch: item.batch.on_device(&on.clone().inner()), ..item };
+                            Answer::Measured(InferenceStep::step(&trainee.valid(), item))
+                        }
+                    }
                 });
                 if answer.send(catch_unwind(step).map_err(|panic| said(&*panic))).is_err() {
                     break;
@@ -119,23 +170,23 @@ impl<P: Method + 'static> Worker<P> {
         };
         let thread = std::thread::Builder::new().name("replica".into()).spawn(run);
         let thread = thread.map_err(|error| Error::Training(format!("no thread for a replica: {error}")))?;
-        Ok(Self { device, work: Some(work), learned, thread: Some(thread) })
+        Ok(Self { device, work: Some(work), answers, thread: Some(thread) })
     }
 
-    /// Hands the worker its share of a step.
-    fn begin<M: Scorer>(&self, trainee: &Trainee<M, P>, share: Share, whole: &Arc<Targets>) -> &Self {
+    /// Hands the worker its work.
+    fn begin(&self, given: Work<P>) -> &Self {
         if let Some(work) = &self.work {
             // If it is gone, that is told when its answer is waited for.
-            let _ = work.send(Work { adapter: trainee.adapter.clone(), share, whole: whole.clone() });
+            let _ = work.send(given);
         }
         self
     }
 
-    /// Waits for what it learned.
-    fn end(&self) -> Result<Learned> {
+    /// Waits for its answer.
+    fn end(&self) -> Result<Answer> {
         let failed = |reason: &str| Error::Training(format!("the replica on {:?} failed: {reason}", self.device));
-        match self.learned.recv() {
-            Ok(Ok(learned)) => Ok(learned),
+        match self.answers.recv() {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(reason)) => Err(failed(&reason)),
             Err(_) => Err(failed("its thread has ended")),
         }

@@ -15,8 +15,8 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 use burn::train::metric::store::Split;
 use burn::train::{
-    EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
+    EventProcessorTraining, Learner, LearnerEvent, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
+    TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 use peft_core::{Adapter, Method, Step};
 use peft_models::Scorer;
@@ -177,9 +177,9 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
             let mut scored = Vec::with_capacity(group);
             for item in items.by_ref().take(group) {
                 let item = item.map_err(|error| Error::Training(error.to_string()))?;
-                let output = match self.replicas.is_empty() {
-                    true => self.learner.train_step(item),
-                    false => self.replicas.step(&self.learner.model(), item)?,
+                let output = match self.replicas.len() {
+                    0 => self.learner.train_step(item),
+                    _ => self.replicas.step(&self.learner.model(), item)?,
                 };
                 match group {
                     1 => grads = Some(output.grads),
@@ -282,15 +282,21 @@ impl<M: Scorer + 'static, P: Method + 'static> Run<'_, M, P> {
         let valid = self.valid.clone();
         let mut items = valid.iter();
         let mut iteration = 0;
-        while let Some(item) = items.next() {
-            let item = item.map_err(|error| Error::Training(error.to_string()))?;
-            iteration += 1;
-            let scored = InferenceStep::step(&model, item);
-            if let Some(fault) = scored.fault {
-                return Err(Error::Training(fault));
+        loop {
+            let group = items.by_ref().take(1 + self.replicas.len()).collect::<std::result::Result<Vec<_>, _>>();
+            let group = group.map_err(|error| Error::Training(error.to_string()))?;
+            if group.is_empty() {
+                break;
             }
-            let item = TrainingItem::new(scored, items.progress(), Some(iteration), None);
-            components.interrupter.fail_on_error(components.processor.process_valid(LearnerEvent::ProcessedItem(item)));
+            for scored in self.replicas.measure(&model, group)? {
+                iteration += 1;
+                if let Some(fault) = scored.fault {
+                    return Err(Error::Training(fault));
+                }
+                let item = TrainingItem::new(scored, items.progress(), Some(iteration), None);
+                let processed = components.processor.process_valid(LearnerEvent::ProcessedItem(item));
+                components.interrupter.fail_on_error(processed);
+            }
         }
         components.interrupter.fail_on_error(components.processor.process_valid(LearnerEvent::EndSplit(round)));
         components.interrupter.fail_on_error(components.processor.process_train(LearnerEvent::EndEpoch(round)));

@@ -89,6 +89,28 @@ fn what_is_dropped_differs_by_share_and_not_by_run() {
 }
 
 #[test]
+fn batches_are_measured_in_turn_to_the_same_bits() {
+    let (device, rows) = (Device::flex().autodiff(), rows());
+    let trainee = trainee(0.5, &device);
+    let several = Replicas::new(&trainee, &vec![Device::flex(); 2]).unwrap();
+    let model = trainee.valid();
+    let batches: [&[usize]; 3] = [&[0, 1], &[2], &[4, 3]];
+    let batch = |rows_of: &[usize]| rows.batch(rows_of, 0, &Device::flex());
+    for count in 0..=3 {
+        let scored = several.measure(&model, batches[..count].iter().map(|of| batch(of)).collect()).unwrap();
+        assert_eq!(scored.len(), count);
+        for (scored, of) in scored.into_iter().zip(batches) {
+            let want = InferenceStep::step(&model, batch(of));
+            assert_eq!(scored.rows, of);
+            assert_eq!(
+                (scored.loss.into_data(), scored.scores.into_data()),
+                (want.loss.into_data(), want.scores.into_data())
+            );
+        }
+    }
+}
+
+#[test]
 fn a_replica_that_fails_is_told_and_the_others_go_on() {
     let (device, rows) = (Device::flex().autodiff(), rows());
     let trainee = trainee(0.0, &device);
@@ -103,6 +125,12 @@ fn a_replica_that_fails_is_told_and_the_others_go_on() {
         assert!(error.starts_with("training stopped: the replica on ") && !error.contains('\n'), "{error}");
     }
     several.step(&trainee, rows.batch(&[0, 1, 2], 0, &device)).unwrap();
+    let model = trainee.valid();
+    let good = || rows.batch(&[1, 2], 0, &Device::flex());
+    let bad = || LabelledBatch { targets: Targets::Classes(vec![0, 99]), ..good() };
+    let error = several.measure(&model, vec![good(), bad(), good()]).map(|_| ()).unwrap_err().to_string();
+    assert!(error.starts_with("training stopped: the replica on "), "{error}");
+    assert_eq!(several.measure(&model, vec![good(), good(), good()]).unwrap().len(), 3);
 }
 
 /// `[rows, positions, outputs]` of the sine.
