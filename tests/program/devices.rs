@@ -75,10 +75,12 @@ fn so_are_those_of_two_backends() {
 #[case::lora("")]
 #[case::prefix("--method prefix")]
 #[case::in_parts("--method ia3 --gradient-checkpointing")]
+#[case::eight_bits("--base-bits 8")]
+#[case::four_bits("--base-bits 4")]
 fn a_run_is_the_same_on_another_backend(#[case] options: &str) {
     let place = Place::new();
     for (run, backend) in [("one", "flex"), ("two", "ndarray")] {
-        let dropout = if options.is_empty() { "--lora-dropout 0" } else { "" };
+        let dropout = if !options.contains("--method") { "--lora-dropout 0" } else { "" };
         let options = format!("{options} {dropout} --epochs 2 --keep last --logging-steps 1 --backend {backend}");
         place.succeeds(&train(&format!("{options} --output {run}")));
     }

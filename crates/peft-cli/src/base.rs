@@ -89,7 +89,7 @@ pub(crate) fn load(
 /// for the whole layer.
 ///
 /// # Errors
-/// A number of bits other than 8 and 4, or one that the model's device lacks.
+/// A number of bits other than 8 and 4.
 fn scheme_of(model: &AnyModel, bits: u8) -> Result<QuantScheme> {
     const BLOCK: usize = 32;
     let bits = match bits {
@@ -97,11 +97,6 @@ fn scheme_of(model: &AnyModel, bits: u8) -> Result<QuantScheme> {
         4 => Bits::Four,
         other => bail!("base_bits: {other} is neither 8 nor 4"),
     };
-    #[cfg(feature = "ndarray")]
-    #[allow(deprecated)] // It is kept for comparison.
-    if bits == Bits::Four && model.device().inner() == Device::ndarray() {
-        bail!("base_bits: ndarray has no 4 bits; use 8, or another backend");
-    }
     let divides = |(_, [d_in, d_out]): (_, [usize; 2])| d_in % BLOCK == 0 && d_out % BLOCK == 0;
     let block = model.sites().linears().all(divides).then_some(BLOCK as u8);
     Ok(scheme(&model.device(), bits, block))

@@ -1,8 +1,11 @@
 //! What is wrong in Burn 0.22.1 and worked around here: a test for each, which fails on the day the workaround can go.
 //! `.ci/run wgpu` runs them, for they need the backends that the default build leaves out.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn::prelude::*;
 use burn::tensor::activation::gelu;
+use peft::core::quantise::{Bits, scheme};
 
 /// The derivative of GELU at some points on `device`, by Burn.
 fn slopes(device: Device) -> Vec<f32> {
@@ -23,4 +26,15 @@ fn the_derivative_of_gelu_is_an_approximation_but_on_flex() {
         apart(slopes(Device::ndarray())) > 1e-4,
         "Burn is right now: remove `gelu` in peft-kernels/src/activation.rs"
     );
+}
+
+/// Worked around in `peft_core::quantise`.
+#[test]
+#[allow(deprecated)]
+fn ndarray_takes_no_whole_numbers_of_four_bits() {
+    let device = Device::ndarray();
+    let scheme = scheme(&device, Bits::Four, None);
+    let weight = Tensor::<2>::ones([2, 2], &device);
+    let refused = catch_unwind(AssertUnwindSafe(|| weight.quantize_dynamic(&scheme))).is_err();
+    assert!(refused, "Burn takes them now: remove what `quantised` in peft-core/src/quantise.rs does instead");
 }

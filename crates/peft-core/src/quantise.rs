@@ -26,7 +26,7 @@ pub enum Bits {
 
 /// A scheme for `device`: values of `bits`, and a scale for each `block` values of a row, or for the whole weight.
 ///
-/// The host's backends store four bits in eight; others pack them.
+/// The host's backends keep four bits in eight; others pack them.
 pub fn scheme(device: &Device, bits: Bits, block: Option<u8>) -> QuantScheme {
     let value = match bits {
         Bits::Eight => QuantValue::Q8S,
@@ -96,13 +96,26 @@ impl ModuleMapper for Quantiser<'_> {
                     let device = weight.device();
                     let store = device.settings().quantization.scheme.store;
                     let scheme = if device == made_for { scheme } else { scheme.with_store(store) };
-                    weight.dequantize().detach().quantize_dynamic(&scheme)
+                    quantised(weight.dequantize().detach(), &scheme)
                 };
                 param.init_mapper(smaller.clone()).load_mapper(smaller)
             }
             _ => param,
         }
     }
+}
+
+/// `weight` by `scheme`.
+fn quantised<const D: usize>(weight: Tensor<D>, scheme: &QuantScheme) -> Tensor<D> {
+    #[cfg(feature = "ndarray")]
+    #[allow(deprecated)] // The backend, not what is used of it.
+    if scheme.value == QuantValue::Q4S && weight.device().inner() == Device::ndarray() {
+        use burn::tensor::quantization::{Calibration, compute_q_params, compute_range};
+        // It takes whole numbers of eight bits alone: of these, the fifteen that four bits have.
+        let of_four = compute_q_params(scheme, compute_range(scheme, &weight, &Calibration::MinMax));
+        return weight.quantize(&scheme.with_value(QuantValue::Q8S), of_four);
+    }
+    weight.quantize_dynamic(scheme)
 }
 
 #[cfg(test)]
