@@ -37,21 +37,23 @@ struct Work<P: Method> {
 }
 
 enum Task {
-    Learn { share: Share, whole: Arc<Targets> },
-    Measure(LabelledBatch),
+    Learn { share: Share, whole: Arc<Targets>, answer: Answer<Learned> },
+    Measure { item: LabelledBatch, answer: Answer<Scored> },
 }
 
-/// What it made of that.
-enum Answer {
-    Learned(Learned),
-    Measured(Scored),
+/// Where a worker says what it made of its task, or what happened to it.
+type Answer<T> = Sender<std::result::Result<T, String>>;
+
+/// A task that was handed to a worker.
+struct Begun<'a, T> {
+    device: &'a Device,
+    answer: Receiver<std::result::Result<T, String>>,
 }
 
 struct Worker<P: Method> {
     device: Device,
     /// `None` when the worker is to end.
     work: Option<Sender<Work<P>>>,
-    answers: Receiver<std::result::Result<Answer, String>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -97,13 +99,18 @@ impl<P: Method + 'static> Replicas<P> {
         let mut shares = split(item, self.workers.len() + 1).into_iter();
         let first = shares.next();
         // A batch of few rows leaves the last workers without any.
-        let tasks = shares.map(|share| Task::Learn { share, whole: whole.clone() });
-        let busy = self.begin(&trainee.adapter, tasks);
+        let busy: Vec<_> = self
+            .workers
+            .iter()
+            .zip(shares)
+            .map(|(worker, share)| {
+                worker.begin(&trainee.adapter, |answer| Task::Learn { share, whole: whole.clone(), answer })
+            })
+            .collect();
         let mut learned: Vec<Learned> = first.into_iter().map(|share| share.learn(trainee, &whole)).collect();
-        learned.extend(ended(busy)?.into_iter().filter_map(|answer| match answer {
-            Answer::Learned(learned) => Some(learned),
-            Answer::Measured(_) => None,
-        }));
+        for begun in busy {
+            learned.push(begun.end()?);
+        }
         let (grads, scored) = join(trainee, learned);
         let targets = Arc::unwrap_or_clone(whole);
         Ok(TrainOutput { grads, item: Scored { targets, tokens, rows, ..scored } })
@@ -116,77 +123,65 @@ impl<P: Method + 'static> Replicas<P> {
     pub(crate) fn measure<M: Scorer>(&self, model: &Trainee<M, P>, items: Vec<LabelledBatch>) -> Result<Vec<Scored>> {
         let mut items = items.into_iter();
         let first = items.next();
-        let busy = self.begin(&model.adapter, items.map(Task::Measure));
+        let busy: Vec<_> = self
+            .workers
+            .iter()
+            .zip(items)
+            .map(|(worker, item)| worker.begin(&model.adapter, |answer| Task::Measure { item, answer }))
+            .collect();
         let mut scored: Vec<Scored> = first.into_iter().map(|item| InferenceStep::step(model, item)).collect();
-        let device = scored.first().map(|scored| scored.loss.device());
-        scored.extend(ended(busy)?.into_iter().filter_map(|answer| match (answer, &device) {
-            (Answer::Measured(scored), Some(device)) => Some(Scored {
-                loss: on_device(scored.loss, device),
-                scores: on_device(scored.scores, device),
-                ..scored
-            }),
-            _ => None,
-        }));
+        for begun in busy {
+            let (one, device) = (begun.end()?, scored[0].loss.device());
+            scored.push(Scored { loss: on_device(one.loss, &device), scores: on_device(one.scores, &device), ..one });
+        }
         Ok(scored)
     }
-
-    /// Hands a worker each of `tasks`.
-    fn begin(&self, adapter: &Adapter<P>, tasks: impl Iterator<Item = Task>) -> Vec<&Worker<P>> {
-        let begun =
-            self.workers.iter().zip(tasks).map(|(worker, task)| worker.begin(Work { adapter: adapter.clone(), task }));
-        begun.collect()
-    }
-}
-
-/// The answers of workers. Every one is heard, also after one that failed: an answer that is left would be taken for the next.
-fn ended<P: Method + 'static>(busy: Vec<&Worker<P>>) -> Result<Vec<Answer>> {
-    let answers: Vec<Result<Answer>> = busy.into_iter().map(Worker::end).collect();
-    answers.into_iter().collect()
 }
 
 impl<P: Method + 'static> Worker<P> {
     fn start<M: Scorer + 'static>(backbone: Frozen<M>, device: Device, gradient_checkpointing: bool) -> Result<Self> {
         let (work, given) = channel::<Work<P>>();
-        let (answer, answers) = channel();
         let on = device.clone();
         let run = move || {
             for Work { adapter, task } in given {
-                let step = AssertUnwindSafe(|| {
+                let trainee = || {
                     // Forked, the adapter has a graph of its own: no other worker's backward pass goes through it.
                     let adapter = adapter.fork(&on);
-                    let trainee = Trainee { backbone: backbone.clone(), adapter, gradient_checkpointing };
-                    match task {
-                        Task::Learn { share, whole } => Answer::Learned(share.on_device(&on).learn(&trainee, &whole)),
-                        Task::Measure(item) => {
-                            let item = LabelledBatch { batch: item.batch.on_device(&on.clone().inner()), ..item };
-                            Answer::Measured(InferenceStep::step(&trainee.valid(), item))
-                        }
+                    Trainee { backbone: backbone.clone(), adapter, gradient_checkpointing }
+                };
+                match task {
+                    Task::Learn { share, whole, answer } => {
+                        tell(&answer, || share.on_device(&on).learn(&trainee(), &whole));
                     }
-                });
-                if answer.send(catch_unwind(step).map_err(|panic| said(&*panic))).is_err() {
-                    break;
+                    Task::Measure { item, answer } => tell(&answer, || {
+                        let item = LabelledBatch { batch: item.batch.on_device(&on.clone().inner()), ..item };
+                        InferenceStep::step(&trainee().valid(), item)
+                    }),
                 }
             }
         };
         let thread = std::thread::Builder::new().name("replica".into()).spawn(run);
         let thread = thread.map_err(|error| Error::Training(format!("no thread for a replica: {error}")))?;
-        Ok(Self { device, work: Some(work), answers, thread: Some(thread) })
+        Ok(Self { device, work: Some(work), thread: Some(thread) })
     }
 
-    /// Hands the worker its work.
-    fn begin(&self, given: Work<P>) -> &Self {
+    /// Hands the worker a task under `adapter`.
+    fn begin<T>(&self, adapter: &Adapter<P>, task: impl FnOnce(Answer<T>) -> Task) -> Begun<'_, T> {
+        let (answer, answered) = channel();
         if let Some(work) = &self.work {
             // If it is gone, that is told when its answer is waited for.
-            let _ = work.send(given);
+            let _ = work.send(Work { adapter: adapter.clone(), task: task(answer) });
         }
-        self
+        Begun { device: &self.device, answer: answered }
     }
+}
 
-    /// Waits for its answer.
-    fn end(&self) -> Result<Answer> {
+impl<T> Begun<'_, T> {
+    /// Waits for what the worker made of it.
+    fn end(self) -> Result<T> {
         let failed = |reason: &str| Error::Training(format!("the replica on {:?} failed: {reason}", self.device));
-        match self.answers.recv() {
-            Ok(Ok(answer)) => Ok(answer),
+        match self.answer.recv() {
+            Ok(Ok(made)) => Ok(made),
             Ok(Err(reason)) => Err(failed(&reason)),
             Err(_) => Err(failed("its thread has ended")),
         }
@@ -208,6 +203,13 @@ impl Share {
     fn learn<M: Scorer, P: Method>(self, trainee: &Trainee<M, P>, whole: &Targets) -> Learned {
         with_own_draws(self.0.seed, || trainee.learn(self.0, whole))
     }
+}
+
+/// Answers with what `task` gives, or with the words of its panic.
+fn tell<T>(answer: &Answer<T>, task: impl FnOnce() -> T) {
+    let made = catch_unwind(AssertUnwindSafe(task)).map_err(|panic| said(&*panic));
+    // Where nobody waits for it any more, another worker has failed.
+    let _ = answer.send(made);
 }
 
 /// The words of a panic, on one line.
