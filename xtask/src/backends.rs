@@ -130,7 +130,7 @@ pub(crate) fn run(root: &Path, program: &Path, asked: &Backends) -> Result<u8> {
     }
     if asked.write {
         ensure!(!columns.is_empty(), "no backend was compared");
-        let page = root.join("docs/src/backends-table.md");
+        let page = root.join("docs/src/backends/table.md");
         fs::write(&page, table(&columns)).with_context(|| page.display().to_string())?;
         println!("written: {}", page.display());
     }
