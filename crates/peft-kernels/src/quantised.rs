@@ -1,4 +1,5 @@
 //! A frozen weight of few bits on every backend: the CPU's own kernel is in [`crate::linear`], this is for all others.
+#![allow(deprecated)] // ndarray is one, there for comparison.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
